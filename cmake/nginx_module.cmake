@@ -1,0 +1,1 @@
+# The nginx module; see src/nginx.

@@ -1,0 +1,39 @@
+// Reads a classic GET /sync answer as its bytes arrive, and hands its rooms out as they become whole.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "core/classic/answer.hpp"
+
+namespace matrix_sync {
+
+class ClassicParser {
+  public:
+    ClassicParser();
+    ~ClassicParser();
+
+    /// Throws HomeserverNonsense when the answer as a whole cannot be understood: not JSON, not an object, deeper than 100, a member of the
+    /// wrong type where no room can be blamed. A room that is wrong in itself comes out `broken` and the rest goes on. May be given any cut
+    /// of the bytes.
+    void feed(std::string_view bytes);
+    /// After the last byte. Throws HomeserverNonsense when something is missing: the end, or `next_batch`.
+    void finish();
+
+    /// Rooms that are whole since the last call, in the answer's order.
+    std::vector<RoomPart> take_rooms();
+    /// Bytes of the answer that stand behind what take_rooms() would give now.
+    std::size_t pending_bytes() const;
+    /// Once, after finish().
+    AnswerRest take_rest();
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+/// One room's part again, from what was set aside. Never throws for bad input: the result is then `broken`.
+RoomPart parse_room(RoomId room, Section section, std::string_view raw);
+
+}  // namespace matrix_sync
