@@ -125,11 +125,12 @@ class Job {
         std::coroutine_handle<promise_type> frame;
     };
 
-    /// Hands the end over from outside the frame, which is suspended and may therefore be destroyed.
+    /// Hands the end over from outside the frame, which is suspended and may therefore be destroyed. Holds references only: GCC 12 destroys
+    /// the members of an awaited aggregate twice.
     struct HandOver {
         Job& job;
         Ended& ended;
-        std::exception_ptr error;
+        std::exception_ptr& error;
 
         bool await_ready() noexcept { return false; }
         void await_suspend(std::coroutine_handle<> frame) {
@@ -149,7 +150,7 @@ class Job {
         } catch (...) {
             error = std::current_exception();
         }
-        co_await HandOver{job, ended, std::move(error)};
+        co_await HandOver{job, ended, error};
     }
 
     std::coroutine_handle<> frame_;

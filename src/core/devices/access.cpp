@@ -1,0 +1,135 @@
+#include "core/devices/access.hpp"
+
+#include "core/devices/fetch.hpp"
+#include "core/json/text.hpp"
+#include "core/json/value.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+/// A token that is polled with proves itself all the time; the others are asked about this often.
+constexpr Milliseconds kRecheck{300'000};
+constexpr Milliseconds kAskAgain{30'000};
+constexpr Milliseconds kRefusalHolds{30'000};
+constexpr Milliseconds kWhoamiLimit{30'000};
+constexpr std::size_t kMostBody = 64 * 1024;
+constexpr std::size_t kMostIdLength = 255;
+
+bool is_id(const std::string& text) {
+    return !text.empty() && text.size() <= kMostIdLength && storable_text(text) == text;
+}
+
+MatrixError unreachable(const std::string& why) {
+    return {502, "M_UNKNOWN", "The homeserver cannot be reached: " + why};
+}
+
+}  // namespace
+
+Task<DeviceRow> Access::check(std::string token, Client client, std::shared_ptr<Homeserver> homeserver) {
+    if (const MatrixError* why = refusal(token)) throw *why;
+    Known& known = known_[token];
+    if (known.row.key && loop_.now() - known.verified < kRecheck) co_return known.row;
+    if (!known.asking || known.asking->ended()) {
+        known.asking = std::make_shared<SharedWork<DeviceRow>>(loop_);
+        auto asking = known.asking;
+        asking->start(ask(token, std::move(client), std::move(homeserver)));
+    }
+    auto asking = known_[token].asking;
+    co_return co_await SharedWork<DeviceRow>::result(asking);
+}
+
+Task<DeviceRow> Access::ask(std::string token, Client client, std::shared_ptr<Homeserver> homeserver) {
+    auto stored = co_await tokens_.token(token);
+    if (stored && stored->age < kRecheck) {
+        Known& known = known_[token];
+        known.row = stored->row;
+        known.verified = loop_.now() - stored->age;
+        co_return stored->row;
+    }
+    std::optional<MatrixError> trouble;
+    std::optional<MatrixError> refused;
+    try {
+        DeviceRow row = co_await whoami(token, std::move(client), std::move(homeserver));
+        co_await tokens_.remember_token(token, row.key);
+        Known& known = known_[token];
+        known.row = row;
+        known.verified = loop_.now();
+        co_return row;
+    } catch (const MatrixError& error) {
+        if (error.status == 401) {
+            refused = error;
+        } else if (error.status != 429 && error.status != 502) {
+            throw;
+        } else {
+            trouble = error;
+        }
+    }
+    if (refused) {
+        co_await refuse(token, *refused);
+        throw *refused;
+    }
+    // Whom it was of is known, and the homeserver has not said otherwise.
+    if (!stored) throw *trouble;
+    Known& known = known_[token];
+    known.row = stored->row;
+    known.verified = loop_.now() - kRecheck + kAskAgain;
+    co_return stored->row;
+}
+
+Task<DeviceRow> Access::whoami(const std::string& token, Client client, std::shared_ptr<Homeserver> homeserver) {
+    Call call{"/_matrix/client/v3/account/whoami", token, std::move(client)};
+    std::optional<Fetched> fetched;
+    try {
+        fetched = co_await fetch(loop_, *homeserver, std::move(call), kWhoamiLimit, kMostBody);
+    } catch (const HomeserverUnavailable& error) {
+        throw unreachable(error.what());
+    } catch (const HomeserverNonsense& error) {
+        throw unreachable(error.what());
+    }
+    int status = fetched->head.status;
+    if (!fetched->head.from_homeserver) throw unreachable("nginx answered " + std::to_string(status));
+    if (status >= 500) throw unreachable("it answered " + std::to_string(status));
+    if (status != 200) throw passed_on(status, fetched->body);
+    Json who;
+    try {
+        who = parse_body(fetched->body);
+    } catch (const MatrixError&) {
+        throw unreachable("its whoami is no JSON object");
+    }
+    auto text = [&](const char* key) { return who.contains(key) && who[key].is_string() ? who[key].get<std::string>() : std::string(); };
+    UserId user(text("user_id"));
+    DeviceId device(text("device_id"));
+    if (!is_id(user.value)) throw unreachable("its whoami names no user");
+    if (!is_id(device.value)) throw MatrixError(403, "M_FORBIDDEN", "This access token is of no device");
+    co_return co_await logs_.device(user, device);
+}
+
+void Access::verified(const std::string& token) {
+    auto found = known_.find(token);
+    if (found != known_.end()) found->second.verified = loop_.now();
+}
+
+Task<void> Access::refuse(std::string token, MatrixError why) {
+    Known& known = known_[token];
+    known.row = {};
+    known.refusal = std::move(why);
+    known.refused = loop_.now();
+    co_await tokens_.forget_token(token);
+}
+
+const MatrixError* Access::refusal(const std::string& token) const {
+    auto found = known_.find(token);
+    if (found == known_.end() || !found->second.refusal || loop_.now() - found->second.refused > kRefusalHolds) return nullptr;
+    return &*found->second.refusal;
+}
+
+void Access::forget() {
+    std::erase_if(known_, [&](const auto& item) {
+        const Known& known = item.second;
+        bool asking = known.asking && !known.asking->ended();
+        return !asking && loop_.now() - known.verified > kRecheck && loop_.now() - known.refused > kRefusalHolds;
+    });
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,62 @@
+#include "core/devices/fetch.hpp"
+
+#include "core/json/value.hpp"
+#include "core/shared_work.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr Milliseconds kReadLimit{60'000};
+
+template <class T>
+std::optional<T> field(const Json& object, const char* key) {
+    auto found = object.find(key);
+    if (found == object.end()) return std::nullopt;
+    try {
+        return found->get<T>();
+    } catch (const Json::exception&) {
+        return std::nullopt;
+    }
+}
+
+}  // namespace
+
+Task<std::string> read_all(Loop& loop, Exchange& exchange, std::size_t most) {
+    std::string body;
+    for (;;) {
+        std::string_view bytes = co_await within(loop, kReadLimit, exchange.read());
+        if (bytes.empty()) co_return body;
+        body += bytes;
+        if (body.size() > most) throw HomeserverNonsense("an answer longer than " + std::to_string(most) + " bytes");
+    }
+}
+
+Task<Fetched> fetch(Loop& loop, Homeserver& homeserver, Call call, Milliseconds limit, std::size_t most) {
+    auto exchange = homeserver.get(call);
+    if (!exchange) {
+        MatrixError busy(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
+        busy.retry_after = Milliseconds{5'000};
+        throw busy;
+    }
+    Fetched fetched;
+    fetched.head = co_await within(loop, limit, exchange->head());
+    fetched.body = co_await read_all(loop, *exchange, most);
+    co_return fetched;
+}
+
+MatrixError passed_on(int status, std::string_view body) {
+    Json object = Json::object();
+    try {
+        object = parse_body(body);
+    } catch (const MatrixError&) {
+        // No Matrix error, then; the status says enough.
+    }
+    MatrixError error(status, field<std::string>(object, "errcode").value_or("M_UNKNOWN"),
+                      field<std::string>(object, "error").value_or(""));
+    error.soft_logout = field<bool>(object, "soft_logout");
+    if (auto wait = field<std::int64_t>(object, "retry_after_ms")) error.retry_after = Milliseconds(*wait);
+    return error;
+}
+
+}  // namespace matrix_sync

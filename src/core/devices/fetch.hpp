@@ -1,0 +1,29 @@
+// Small answers of the homeserver, read whole, and what their errors mean to a client.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "matrix_sync/error.hpp"
+#include "matrix_sync/homeserver.hpp"
+#include "matrix_sync/loop.hpp"
+#include "matrix_sync/task.hpp"
+
+namespace matrix_sync {
+
+struct Fetched {
+    Exchange::Head head;
+    std::string body;
+};
+
+/// The rest of an answer. Throws HomeserverUnavailable, or HomeserverNonsense when it is longer than `most` bytes.
+Task<std::string> read_all(Loop& loop, Exchange& exchange, std::size_t most);
+
+/// Throws HomeserverUnavailable also when no answer has begun within the limit, and MatrixError 429 when the worker has no connections to
+/// spare.
+Task<Fetched> fetch(Loop& loop, Homeserver& homeserver, Call call, Milliseconds limit, std::size_t most);
+
+/// An error of the homeserver as the client shall see it: status, errcode, error, soft_logout and retry_after_ms as they came.
+MatrixError passed_on(int status, std::string_view body);
+
+}  // namespace matrix_sync

@@ -1,0 +1,188 @@
+// A poller's life, and what it does while another worker polls. The polling itself is in poll.cpp.
+#include <algorithm>
+
+#include "core/devices/poller.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr Milliseconds kRetry{1'000};
+constexpr std::size_t kMostCredentials = 8;
+
+}  // namespace
+
+Poller::Poller(Worker& worker, Device& device)
+    : worker_(worker), device_(device), wake_(worker.loop), synced_signal_(worker.loop), last_request_(worker.loop.now()) {}
+
+void Poller::want(Credential credential) {
+    last_request_ = worker_.loop.now();
+    std::erase_if(credentials_, [&](const Credential& known) { return known.access_token == credential.access_token; });
+    credentials_.push_front(std::move(credential));
+    if (credentials_.size() > kMostCredentials) credentials_.pop_back();
+    if (job_.running() || worker_.closing) return;
+    job_.start(run());
+}
+
+Task<bool> Poller::synced(Milliseconds limit) {
+    Instant until = worker_.loop.now() + limit;
+    while (!synced_ && worker_.loop.now() < until && job_.running()) co_await synced_signal_.wait(until - worker_.loop.now());
+    co_return synced_;
+}
+
+Task<void> Poller::reach(Position position) {
+    if (position <= device_.end() || polls()) co_return;
+    co_await catch_up();
+}
+
+void Poller::start_again() {
+    set_synced(false);
+    lease_.reset();
+    followers_.clear();
+    if (!job_.running()) return;
+    job_.cancel();
+    job_.start(run());
+}
+
+std::optional<Lease> Poller::stop() {
+    job_.cancel();
+    tell_followers("free");
+    followers_.clear();
+    set_synced(false);
+    return std::exchange(lease_, std::nullopt);
+}
+
+void Poller::told_news(Position end) {
+    told_end_ = std::max(told_end_, end);
+    if (!lease_) trouble_.reset();
+    wake_.notify();
+}
+
+void Poller::told_free() {
+    owner_gone_ = true;
+    wake_.notify();
+}
+
+void Poller::told_trouble() {
+    if (lease_) return;
+    trouble_.emplace(502, "M_UNKNOWN", "The homeserver cannot be reached");
+    device_.changed().notify();
+}
+
+void Poller::told_follow(WorkerKey follower) {
+    if (!lease_) {
+        worker_.workers.tell(follower, "free " + std::to_string(device_.key.value));
+        return;
+    }
+    followers_.insert(follower);
+    // What came between the follower's last look and this is made up for.
+    worker_.workers.tell(follower, "news " + std::to_string(device_.key.value) + " " + std::to_string(device_.end().value));
+}
+
+std::optional<DeviceRow> Poller::following() const {
+    if (!job_.running() || lease_ || !owner_) return std::nullopt;
+    return DeviceRow{device_.key, device_.user, device_.id, owner_, device_.end(), device_.whole()};
+}
+
+Task<void> Poller::run() {
+    int failed = 0;
+    while (co_await wanted()) {
+        if (!worker_.self) {
+            set_synced(false);
+            co_await worker_.registered.wait();
+            continue;
+        }
+        std::string why;
+        try {
+            co_await hold_role();
+            failed = 0;
+        } catch (const DatabaseUnavailable&) {
+            // The database has its own log line; self is gone, or will be.
+            why = "unavailable";
+        } catch (const StatementFailed& error) {
+            why = error.sqlstate;
+            worker_.log(LogLevel::error,
+                        "device " + device_.user.value + " " + device_.id.value + ": statement failed (" + why + "): " + error.what());
+        }
+        lease_.reset();
+        owner_ = {};
+        if (why.empty()) continue;
+        set_synced(false);
+        co_await loop_sleep(worker_.loop, worker_.jittered(kRetry * std::min(1 << failed, 32)));
+        failed = std::min(failed + 1, 5);
+    }
+    set_synced(false);
+}
+
+Task<void> Poller::hold_role() {
+    LogStore::Claim claim = co_await worker_.logs.claim(device_.key, worker_.self);
+    if (!claim.lease) {
+        co_await follow(claim.row);
+        co_return;
+    }
+    lease_ = claim.lease;
+    std::vector<Entry> nobody_types;
+    device_.restart(claim.row, nobody_types);
+    last_good_ = worker_.loop.now();
+    set_synced(true);
+    co_await poll(*claim.lease, std::move(claim.since));
+}
+
+Task<void> Poller::follow(const DeviceRow& row) {
+    owner_ = row.owner;
+    owner_gone_ = false;
+    told_end_ = {};
+    worker_.workers.tell(owner_, "follow " + std::to_string(device_.key.value) + " " + std::to_string(worker_.self.value));
+    std::vector<Entry> typing = co_await worker_.logs.typing(device_.key, Typing::kExpiry);
+    device_.restart(row, typing);
+    set_synced(true);
+    trouble_.reset();
+    while (!owner_gone_ && idle_left() > Milliseconds{0} && !worker_.closing) {
+        if (told_end_ > device_.end() || !device_.whole()) co_await catch_up();
+        if (!owner_gone_ && told_end_ <= device_.end()) co_await wake_.wait(idle_left());
+    }
+}
+
+Task<void> Poller::catch_up() {
+    for (;;) {
+        Position before = device_.end();
+        News news = co_await worker_.logs.news(device_.key, before);
+        bool more = news.to > before;
+        device_.apply(std::move(news));
+        if (!more) break;
+    }
+    // What was told of but cannot be found was lost in a crash of the database.
+    told_end_ = std::min(told_end_, device_.end());
+}
+
+Milliseconds Poller::idle_left() const {
+    if (credentials_.empty()) return Milliseconds{0};
+    Milliseconds idle = credentials_.front().settings->poll_idle;
+    return requests_ > 0 ? idle : idle - (worker_.loop.now() - last_request_);
+}
+
+Task<bool> Poller::wanted() {
+    if (worker_.closing || credentials_.empty()) co_return false;
+    if (idle_left() > Milliseconds{0}) co_return true;
+    if (!lease_) co_return false;
+    try {
+        co_return co_await worker_.sessions.in_use(device_.key, credentials_.front().settings->poll_idle);
+    } catch (const DatabaseUnavailable&) {
+        co_return true;
+    }
+}
+
+void Poller::tell_followers(const std::string& message) {
+    for (WorkerKey follower : followers_) {
+        std::string text = message + " " + std::to_string(device_.key.value);
+        if (message == "news") text += " " + std::to_string(device_.end().value);
+        worker_.workers.tell(follower, std::move(text));
+    }
+}
+
+void Poller::set_synced(bool synced) {
+    synced_ = synced;
+    synced_signal_.notify();
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,261 @@
+// Polling: one classic GET /sync after the other, each stored before the next one acknowledges it.
+#include <algorithm>
+
+#include "core/classic/parser.hpp"
+#include "core/devices/fetch.hpp"
+#include "core/devices/poller.hpp"
+#include "core/shared_work.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+/// The homeserver composes a first answer for minutes.
+constexpr Milliseconds kFirstPollLimit{600'000};
+/// Beyond poll_timeout, for the answer to begin; and between two parts of it.
+constexpr Milliseconds kGrace{30'000};
+constexpr Milliseconds kReadLimit{60'000};
+constexpr std::size_t kMostPiece = 1024 * 1024;
+constexpr std::size_t kMostError = 64 * 1024;
+constexpr std::size_t kMostState = 64 * 1024 * 1024;
+constexpr Milliseconds kLeastRest{1'000};
+constexpr Milliseconds kMostRest{60'000};
+/// First polls in flight in one worker: each costs the homeserver as much as hundreds of others (rule 4).
+constexpr int kMostFirstPolls = 8;
+
+/// As the specification has it in "Filtering". It never grows with the account (rule 4).
+std::string filter(int timeline_limit) {
+    return R"({"presence":{"not_types":["*"]},"room":{"state":{"lazy_load_members":true},"timeline":{"lazy_load_members":true,"limit":)" +
+           std::to_string(timeline_limit) + R"(,"unread_thread_notifications":true}}})";
+}
+
+std::string percent_encoded(std::string_view text) {
+    static constexpr char digits[] = "0123456789ABCDEF";
+    std::string out;
+    for (char c : text) {
+        auto byte = static_cast<unsigned char>(c);
+        bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == '-' ||
+                     byte == '.' || byte == '_' || byte == '~';
+        if (plain) {
+            out.push_back(c);
+        } else {
+            out.push_back('%');
+            out.push_back(digits[byte >> 4]);
+            out.push_back(digits[byte & 15]);
+        }
+    }
+    return out;
+}
+
+std::string poll_target(const std::optional<std::string>& since, Milliseconds timeout) {
+    std::string target = "/_matrix/client/v3/sync?timeout=" + std::to_string(since ? timeout.count() : 0);
+    target += "&set_presence=offline&use_state_after=true&org.matrix.msc4222.use_state_after=true";
+    target += "&filter=" + percent_encoded(filter(since ? 50 : 20));
+    if (since) target += "&since=" + percent_encoded(*since);
+    return target;
+}
+
+bool brings_nothing(const std::vector<RoomPart>& rooms, const AnswerRest& rest) {
+    return rooms.empty() && rest.to_device.empty() && rest.account_data.empty() && rest.device_lists_changed.empty() &&
+           rest.device_lists_left.empty() && !rest.one_time_keys_count && !rest.unused_fallback_key_types;
+}
+
+/// A place among the first polls in flight.
+struct FirstPoll {
+    explicit FirstPoll(Worker& of) : worker(of) { ++worker.first_polls; }
+    FirstPoll(const FirstPoll&) = delete;
+    FirstPoll& operator=(const FirstPoll&) = delete;
+    ~FirstPoll() {
+        --worker.first_polls;
+        worker.first_poll_ended.notify();
+    }
+    Worker& worker;
+};
+
+struct InFlight {
+    explicit InFlight(std::uint64_t& polls) : count(polls) { ++count; }
+    InFlight(const InFlight&) = delete;
+    InFlight& operator=(const InFlight&) = delete;
+    ~InFlight() { --count; }
+    std::uint64_t& count;
+};
+
+/// The log is another worker's now.
+struct LeaseLost {};
+
+/// The homeserver answered, but not with what was asked for.
+struct PollFailed {
+    std::string why;
+    std::optional<Milliseconds> at_least;
+};
+
+}  // namespace
+
+Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
+    failures_ = 0;
+    while (co_await wanted()) {
+        std::string why;
+        std::optional<Milliseconds> at_least;
+        try {
+            Credential credential = credentials_.front();
+            co_await poll_once(credential, lease, since);
+        } catch (const LeaseLost&) {
+            worker_.log(LogLevel::notice, "device " + device_.user.value + " " + device_.id.value + ": another worker polls now");
+            co_return;
+        } catch (const HomeserverUnavailable& error) {
+            why = error.what();
+        } catch (const HomeserverNonsense& error) {
+            why = error.what();
+        } catch (const PollFailed& failed) {
+            why = failed.why;
+            at_least = failed.at_least;
+        }
+        if (!why.empty()) co_await rest_after_failure(std::move(why), at_least);
+    }
+    if (worker_.closing) co_return;
+    lease_.reset();
+    std::vector<Lease> leases = {lease};
+    co_await worker_.logs.release(std::move(leases));
+    tell_followers("free");
+    followers_.clear();
+}
+
+Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::optional<std::string>& since) {
+    std::optional<FirstPoll> first;
+    if (!since) {
+        while (worker_.first_polls >= kMostFirstPolls) co_await worker_.first_poll_ended.wait();
+        first.emplace(worker_);
+    }
+    trouble_.reset();
+    InFlight in_flight(worker_.status.polls_in_flight);
+    ++worker_.status.polls;
+    Call call{poll_target(since, credential.settings->poll_timeout), credential.access_token, credential.client};
+    auto exchange = credential.homeserver->get(call);
+    if (!exchange) {
+        trouble_.emplace(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
+        trouble_->retry_after = Milliseconds{5'000};
+        throw PollFailed{"no connections to spare (worker_connections)", std::nullopt};
+    }
+    Milliseconds limit = since ? credential.settings->poll_timeout + kGrace : kFirstPollLimit;
+    Exchange::Head head = co_await within(worker_.loop, limit, exchange->head());
+    if (!head.from_homeserver) {
+        throw PollFailed{"nginx itself answered " + std::to_string(head.status) + ": is the homeserver down, or does the location refuse?",
+                         std::nullopt};
+    }
+    if (head.status == 401) {
+        co_await refused(credential, *exchange);
+        co_return;
+    }
+    if (head.status != 200) {
+        std::string body = co_await read_all(worker_.loop, *exchange, kMostError);
+        MatrixError error = passed_on(head.status, body);
+        if (head.status == 429) trouble_ = error;
+        throw PollFailed{"the homeserver answered " + std::to_string(head.status) + " " + error.errcode, error.retry_after};
+    }
+    co_await receive(credential, *exchange, lease, since);
+}
+
+Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since) {
+    ClassicParser parser;
+    std::vector<RoomId> without_state;
+    for (;;) {
+        std::string_view bytes = co_await within(worker_.loop, kReadLimit, exchange.read());
+        if (bytes.empty()) break;
+        parser.feed(bytes);
+        if (parser.pending_bytes() < kMostPiece) continue;
+        LogStore::Piece piece;
+        piece.lease = lease;
+        piece.from = since;
+        piece.rooms = parser.take_rooms();
+        if (!piece.rooms.empty()) co_await ingest(credential, std::move(piece));
+    }
+    parser.finish();
+    LogStore::Piece piece;
+    piece.lease = lease;
+    piece.from = since;
+    piece.rooms = parser.take_rooms();
+    piece.rest = std::make_unique<AnswerRest>(parser.take_rest());
+    std::string next_batch = piece.rest->next_batch;
+    bool nothing = since && brings_nothing(piece.rooms, *piece.rest);
+    bool stands = nothing && next_batch == *since;
+    if (!nothing) co_await ingest(credential, std::move(piece));
+    since = std::move(next_batch);
+    worker_.access.verified(credential.access_token);
+    if (failures_ > 0) {
+        worker_.log(LogLevel::notice, "device " + device_.user.value + " " + device_.id.value + ": the homeserver answers again");
+    }
+    failures_ = 0;
+    bool at_once = worker_.loop.now() - last_good_ < kLeastRest;
+    last_good_ = worker_.loop.now();
+    // A homeserver that answers at once with nothing would be asked for ever.
+    if (stands && at_once) co_await loop_sleep(worker_.loop, kLeastRest);
+}
+
+Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
+    Lease lease = piece.lease;
+    LogStore::Ingested ingested = co_await worker_.logs.ingest(std::move(piece));
+    if (ingested.lease_lost) throw LeaseLost{};
+    ++worker_.status.ingests;
+    device_.apply(std::move(ingested.news));
+    tell_followers("news");
+    for (RoomId& room : ingested.without_state) co_await fetch_state(credential, lease, std::move(room));
+}
+
+Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId room) {
+    std::string why;
+    try {
+        Call call{"/_matrix/client/v3/rooms/" + percent_encoded(room.value) + "/state", credential.access_token, credential.client};
+        Fetched fetched = co_await fetch(worker_.loop, *credential.homeserver, std::move(call), kGrace, kMostState);
+        if (!fetched.head.from_homeserver || fetched.head.status != 200) {
+            why = "answer " + std::to_string(fetched.head.status);
+        } else {
+            std::string raw = R"({"state":{"events":)" + fetched.body + "}}";
+            RoomPart part = parse_room(room, Section::join, raw);
+            why = part.broken;
+            if (why.empty()) {
+                LogStore::Ingested ingested = co_await worker_.logs.ingest_aside(lease, room, std::move(part.state));
+                if (ingested.lease_lost) throw LeaseLost{};
+                device_.apply(std::move(ingested.news));
+                tell_followers("news");
+            }
+        }
+    } catch (const HomeserverUnavailable& error) {
+        why = error.what();
+    } catch (const HomeserverNonsense& error) {
+        why = error.what();
+    } catch (const MatrixError& error) {
+        why = error.what();
+    }
+    if (!why.empty()) {
+        worker_.log(LogLevel::warn, "device " + device_.user.value + " " + device_.id.value + ": room " + room.value +
+                                        " stays set aside, its state cannot be had: " + why);
+    }
+}
+
+Task<void> Poller::refused(const Credential& credential, Exchange& exchange) {
+    std::string body = co_await read_all(worker_.loop, exchange, kMostError);
+    MatrixError why = passed_on(401, body);
+    worker_.log(LogLevel::info,
+                "device " + device_.user.value + " " + device_.id.value + ": the homeserver refuses an access token: " + why.errcode);
+    std::string token = credential.access_token;
+    std::erase_if(credentials_, [&](const Credential& known) { return known.access_token == token; });
+    device_.changed().notify();
+    co_await worker_.access.refuse(std::move(token), std::move(why));
+}
+
+Task<void> Poller::rest_after_failure(std::string why, std::optional<Milliseconds> at_least) {
+    ++worker_.status.polls_failed;
+    auto stale = std::chrono::duration_cast<std::chrono::seconds>(worker_.loop.now() - last_good_);
+    Milliseconds rest = worker_.jittered(std::min(kLeastRest * (1 << std::min(failures_, 6)), kMostRest));
+    if (at_least) rest = std::max(rest, worker_.jittered(*at_least) + *at_least / 4);
+    ++failures_;
+    if (!trouble_) trouble_.emplace(502, "M_UNKNOWN", "The homeserver cannot be reached");
+    worker_.log(LogLevel::warn, "device " + device_.user.value + " " + device_.id.value + ": poll failed, for " +
+                                    std::to_string(stale.count()) + " s now: " + why + "; again in " + std::to_string(rest.count()) +
+                                    " ms");
+    if (!device_.whole()) tell_followers("trouble");
+    device_.changed().notify();
+    co_await loop_sleep(worker_.loop, rest);
+}
+
+}  // namespace matrix_sync

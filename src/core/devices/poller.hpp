@@ -1,0 +1,104 @@
+// Keeps one device's log up to date in this worker: polls the homeserver if the log is this worker's to write, else follows the worker
+// whose it is.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "core/classic/answer.hpp"
+#include "core/devices/device.hpp"
+#include "core/devices/worker.hpp"
+#include "matrix_sync/error.hpp"
+#include "matrix_sync/homeserver.hpp"
+
+namespace matrix_sync {
+
+class ClassicParser;
+
+/// With what a device can be polled: a token that the homeserver has confirmed, as the last request brought it.
+struct Credential {
+    std::string access_token;
+    Client client;
+    std::shared_ptr<Homeserver> homeserver;
+    const Settings* settings = nullptr;
+};
+
+class Poller {
+  public:
+    Poller(Worker& worker, Device& device);
+
+    /// A request of the device has come with this. Starts the poller if it rests.
+    void want(Credential credential);
+    /// A request of the device waits, or has ended.
+    void hold() { ++requests_; }
+    void let_go() {
+        --requests_;
+        last_request_ = worker_.loop.now();
+    }
+
+    /// Waits until the device's memory is as new as the log; false when the time is up first.
+    Task<bool> synced(Milliseconds limit);
+    /// Waits until memory has reached a position that another worker's client was told, if it still exists.
+    Task<void> reach(Position position);
+    /// Why the last poll brought nothing; none while one is under way that may.
+    const std::optional<MatrixError>& trouble() const { return trouble_; }
+
+    bool polls() const { return lease_.has_value(); }
+    bool rests() const { return !job_.running() && requests_ == 0; }
+    bool failing() const { return failures_ > 0; }
+    Instant last_good() const { return last_good_; }
+
+    /// The database knows this worker anew: whatever was held before is not.
+    void start_again();
+    /// Stops at once; the lease that is then to be released.
+    std::optional<Lease> stop();
+
+    /// What other workers say about the device.
+    void told_news(Position end);
+    void told_free();
+    void told_trouble();
+    void told_follow(WorkerKey follower);
+    /// Where the log stands for a follower; none when this worker polls or rests.
+    std::optional<DeviceRow> following() const;
+
+  private:
+    Task<void> run();
+    Task<void> hold_role();
+    Task<void> follow(const DeviceRow& row);
+    Task<void> catch_up();
+    Task<bool> wanted();
+    Milliseconds idle_left() const;
+
+    Task<void> poll(Lease lease, std::optional<std::string> since);
+    Task<void> poll_once(const Credential& credential, Lease lease, std::optional<std::string>& since);
+    Task<void> receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since);
+    Task<void> ingest(const Credential& credential, LogStore::Piece piece);
+    Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room);
+    Task<void> refused(const Credential& credential, Exchange& exchange);
+    Task<void> rest_after_failure(std::string why, std::optional<Milliseconds> at_least);
+    void tell_followers(const std::string& message);
+    void set_synced(bool synced);
+
+    Worker& worker_;
+    Device& device_;
+    Job job_;
+    Signal wake_;  ///< something for the role to look at
+    Signal synced_signal_;
+    bool synced_ = false;
+    int requests_ = 0;
+    Instant last_request_{};
+    std::list<Credential> credentials_;  ///< newest first
+    std::optional<Lease> lease_;
+    std::set<WorkerKey> followers_;
+    WorkerKey owner_;  ///< whom this worker follows
+    bool owner_gone_ = false;
+    Position told_end_;
+    std::optional<MatrixError> trouble_;
+    int failures_ = 0;
+    Instant last_good_{};
+};
+
+}  // namespace matrix_sync

@@ -1,0 +1,41 @@
+// What the devices of one worker share.
+#pragma once
+
+#include <functional>
+#include <random>
+#include <string>
+
+#include "core/devices/access.hpp"
+#include "matrix_sync/loop.hpp"
+#include "matrix_sync/service.hpp"
+#include "matrix_sync/store.hpp"
+
+namespace matrix_sync {
+
+struct Worker {
+    Worker(Service::Parts parts, Access& with)
+        : loop(parts.loop), logs(parts.logs), sessions(parts.sessions), workers(parts.workers), access(with), log(std::move(parts.log)) {}
+
+    Loop& loop;
+    LogStore& logs;
+    SessionStore& sessions;
+    WorkerStore& workers;
+    Access& access;
+    std::function<void(LogLevel, const std::string&)> log;
+
+    WorkerKey self;  ///< none while the database does not know this worker
+    bool closing = false;
+    Signal registered{loop};  ///< self or closing has changed
+    Status status;
+    int first_polls = 0;  ///< in flight
+    Signal first_poll_ended{loop};
+    std::minstd_rand random{std::random_device{}()};
+
+    /// The delay, give or take a quarter: whoever failed together does not come back together.
+    Milliseconds jittered(Milliseconds delay) {
+        std::uniform_int_distribution<std::int64_t> spread(delay.count() * 3 / 4, delay.count() * 5 / 4);
+        return Milliseconds(spread(random));
+    }
+};
+
+}  // namespace matrix_sync

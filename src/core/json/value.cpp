@@ -1,0 +1,67 @@
+#include "core/json/value.hpp"
+
+#include <limits>
+
+#include "matrix_sync/error.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr int kMostDepth = 32;
+
+MatrixError bad_json(const std::string& message) {
+    return {400, "M_BAD_JSON", message};
+}
+
+}  // namespace
+
+Json parse_body(std::string_view text) {
+    if (text.find_first_not_of(" \t\r\n") == text.npos) return Json::object();
+    auto limit = [](int depth, Json::parse_event_t event, Json&) {
+        bool opens = event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+        if (opens && depth >= kMostDepth) throw bad_json("the body is nested deeper than " + std::to_string(kMostDepth));
+        return true;
+    };
+    Json body;
+    try {
+        body = Json::parse(text, limit);
+    } catch (const Json::exception&) {
+        throw MatrixError(400, "M_NOT_JSON", "the body is not JSON");
+    }
+    if (!body.is_object()) throw bad_json("the body: expected an object");
+    return body;
+}
+
+Fields::Fields(const Json& value, std::string path) : object_(value), path_(std::move(path)) {
+    if (!value.is_object()) throw bad_json(path_ + ": expected an object");
+}
+
+std::string Fields::required_string(const char* key) const {
+    const Json* value = find(key);
+    if (!value) fail(key, "missing");
+    if (!value->is_string()) fail(key, "expected a string");
+    return value->get<std::string>();
+}
+
+std::optional<std::int64_t> Fields::integer(const char* key, std::int64_t least) const {
+    const Json* value = find(key);
+    if (!value) return std::nullopt;
+    if (!value->is_number_integer()) fail(key, "expected an integer");
+    constexpr auto most = std::numeric_limits<std::int64_t>::max();
+    std::int64_t number =
+        value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(most) ? most : value->get<std::int64_t>();
+    if (number < least) fail(key, "expected at least " + std::to_string(least));
+    return number;
+}
+
+const Json* Fields::find(const char* key) const {
+    auto found = object_.find(key);
+    return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+void Fields::fail(const char* key, std::string_view problem) const {
+    throw bad_json(path_ + "." + key + ": " + std::string(problem));
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,123 @@
+#include "core/sessions/sessions.hpp"
+
+#include <algorithm>
+
+#include "matrix_sync/error.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+/// The same for whatever is wrong with a token, so that nobody can probe for sessions.
+MatrixError unknown_session() {
+    return {400, "M_UNKNOWN_SYNC_SESSION", "Session unknown or expired"};
+}
+
+/// The further of two acknowledgements of a stream that both know of; else the newer one's word.
+std::optional<Position> further(std::optional<Position> stored, std::optional<Position> sent) {
+    return stored && sent ? std::max(stored, sent) : sent;
+}
+
+}  // namespace
+
+Task<Sessions::Opened> Sessions::open(DeviceKey device, std::shared_ptr<const Filter> filter, int most) {
+    Acknowledged asks = filter->acknowledged({});
+    SessionStore::Opened opened = co_await store_.open(device, filter->text(), asks, most);
+    for (const auto& id : opened.dropped) drop(id);
+    auto session = std::make_shared<Session>();
+    session->id = opened.id;
+    session->device = device;
+    session->acknowledged = asks;
+    session->filters.emplace(1, std::move(filter));
+    session->used = session->used_written = loop_.now();
+    sessions_.emplace(session->id, session);
+    co_return Opened{std::move(session), std::move(opened.dropped)};
+}
+
+Task<std::shared_ptr<Session>> Sessions::find(const SessionId& id, DeviceKey device, Milliseconds expiry) {
+    auto found = sessions_.find(id);
+    // Another worker may have used it meanwhile, or nobody: the store knows.
+    if (found != sessions_.end() && loop_.now() - found->second->used > expiry) {
+        sessions_.erase(found);
+        found = sessions_.end();
+    }
+    if (found == sessions_.end()) {
+        auto row = co_await store_.session(id, expiry);
+        if (!row || row->device != device) throw unknown_session();
+        auto session = std::make_shared<Session>();
+        session->id = id;
+        session->device = row->device;
+        session->acknowledged = row->acknowledged;
+        session->used = loop_.now();
+        session->used_written = loop_.now() - expiry;
+        found = sessions_.emplace(id, std::move(session)).first;
+    }
+    std::shared_ptr<Session> session = found->second;
+    if (session->device != device) throw unknown_session();
+    session->used = loop_.now();
+    co_return session;
+}
+
+Task<std::shared_ptr<const Filter>> Sessions::filter(Session& session, int number) {
+    auto found = session.filters.find(number);
+    if (found != session.filters.end()) co_return found->second;
+    auto text = co_await store_.filter(session.id, number);
+    if (!text) throw unknown_session();
+    auto filter = std::make_shared<const Filter>(parse_body(*text));
+    session.filters.emplace(number, filter);
+    co_return filter;
+}
+
+Task<int> Sessions::number(Session& session, int base, std::shared_ptr<const Filter> filter) {
+    for (auto known = session.filters.lower_bound(base); known != session.filters.end(); ++known) {
+        if (known->second->text() == filter->text()) co_return known->first;
+    }
+    auto number = co_await store_.add_filter(session.id, base, filter->text());
+    if (!number) throw unknown_session();
+    session.filters.erase(session.filters.begin(), session.filters.lower_bound(base));
+    session.filters.emplace(*number, std::move(filter));
+    co_return *number;
+}
+
+Task<void> Sessions::acknowledge(Session& session, Acknowledged sent) {
+    auto stored = session.acknowledged;
+    if (!stored.to_device || !sent.to_device) sent.to_device = stored.to_device;
+    if (!stored.e2ee || !sent.e2ee) sent.e2ee = stored.e2ee;
+    co_await store_acknowledged(session, {further(stored.to_device, sent.to_device), further(stored.e2ee, sent.e2ee)});
+}
+
+Task<void> Sessions::change_streams(Session& session, Acknowledged starts) {
+    auto stored = session.acknowledged;
+    auto change = [](std::optional<Position> has, std::optional<Position> asks) { return has && asks ? has : asks; };
+    co_await store_acknowledged(session, {change(stored.to_device, starts.to_device), change(stored.e2ee, starts.e2ee)});
+}
+
+Task<void> Sessions::store_acknowledged(Session& session, Acknowledged acknowledged) {
+    if (acknowledged == session.acknowledged) co_return;
+    co_await store_.acknowledge(session.id, session.device, acknowledged);
+    session.acknowledged = acknowledged;
+}
+
+void Sessions::drop(const SessionId& id) {
+    auto found = sessions_.find(id);
+    if (found == sessions_.end()) return;
+    found->second->gone = true;
+    sessions_.erase(found);
+}
+
+std::vector<SessionId> Sessions::take_used(Milliseconds every) {
+    std::vector<SessionId> used;
+    for (auto& [id, session] : sessions_) {
+        if (session.use_count() > 1) session->used = loop_.now();  // a request of it waits
+        if (session->used <= session->used_written || loop_.now() - session->used_written < every) continue;
+        session->used_written = loop_.now();
+        used.push_back(id);
+    }
+    return used;
+}
+
+void Sessions::forget(Milliseconds idle) {
+    std::erase_if(sessions_, [&](const auto& item) { return item.second.use_count() == 1 && loop_.now() - item.second->used > idle; });
+}
+
+}  // namespace matrix_sync

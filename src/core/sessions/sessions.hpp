@@ -1,0 +1,68 @@
+// Sessions in a worker's memory. The store has all of them; a session is here while this worker answers it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/json/value.hpp"
+#include "core/sessions/filter.hpp"
+#include "core/shared_work.hpp"
+#include "matrix_sync/ids.hpp"
+#include "matrix_sync/loop.hpp"
+#include "matrix_sync/store.hpp"
+#include "matrix_sync/task.hpp"
+
+namespace matrix_sync {
+
+struct Session {
+    SessionId id;
+    DeviceKey device;
+    Acknowledged acknowledged;                             ///< as the store has it
+    std::map<int, std::shared_ptr<const Filter>> filters;  ///< those seen here
+    std::uint64_t newest_request = 0;                      ///< an older one's wait is over
+    bool gone = false;                                     ///< dropped: nothing is answered any more
+    Instant used{};
+    Instant used_written{};
+};
+
+class Sessions {
+  public:
+    Sessions(Loop& loop, SessionStore& store) : loop_(loop), store_(store) {}
+
+    struct Opened {
+        std::shared_ptr<Session> session;
+        std::vector<SessionId> dropped;  ///< other workers have to be told
+    };
+    Task<Opened> open(DeviceKey device, std::shared_ptr<const Filter> filter, int most);
+
+    /// Throws MatrixError 400 M_UNKNOWN_SYNC_SESSION when it is gone, or of another device.
+    Task<std::shared_ptr<Session>> find(const SessionId& id, DeviceKey device, Milliseconds expiry);
+    Task<std::shared_ptr<const Filter>> filter(Session& session, int number);
+    /// The number of a filter for a request that came with filter `base`: a repeated request gets the number it got before.
+    Task<int> number(Session& session, int base, std::shared_ptr<const Filter> filter);
+    /// The session came back with a token: what it had been sent, it has.
+    Task<void> acknowledge(Session& session, Acknowledged sent);
+    /// From now on the session asks for other streams; `starts` is where new ones begin.
+    Task<void> change_streams(Session& session, Acknowledged starts);
+
+    /// It was dropped, by this worker or another.
+    void drop(const SessionId& id);
+    /// Those used since they were last written, if that is long enough ago.
+    std::vector<SessionId> take_used(Milliseconds every);
+    /// Forgets those unused for so long; the store still has them.
+    void forget(Milliseconds idle);
+    std::size_t size() const { return sessions_.size(); }
+
+  private:
+    Task<void> store_acknowledged(Session& session, Acknowledged acknowledged);
+
+    Loop& loop_;
+    SessionStore& store_;
+    std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_;
+};
+
+}  // namespace matrix_sync

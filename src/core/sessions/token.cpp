@@ -1,0 +1,72 @@
+#include "core/sessions/token.hpp"
+
+#include <charconv>
+#include <limits>
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr std::string_view kVersion = "v1";
+constexpr std::size_t kUuidDigits = 32;
+constexpr std::array<std::size_t, 4> kUuidDashes = {8, 13, 18, 23};
+
+void append_hex(std::string& out, std::int64_t number) {
+    std::array<char, 16> digits{};
+    auto end = std::to_chars(digits.begin(), digits.end(), number, 16).ptr;
+    out.push_back('_');
+    out.append(digits.begin(), end);
+}
+
+/// Cuts the part up to the next `_` off the front.
+std::string_view next_part(std::string_view& text) {
+    auto end = std::min(text.find('_'), text.size());
+    auto part = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    return part;
+}
+
+template <class Number>
+bool read_hex(std::string_view part, Number& number) {
+    auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), number, 16);
+    return error == std::errc{} && end == part.data() + part.size() && number >= 0;
+}
+
+std::optional<SessionId> read_session(std::string_view part) {
+    if (part.size() != kUuidDigits || part.find_first_not_of("0123456789abcdef") != part.npos) return std::nullopt;
+    std::string uuid(part);
+    for (auto dash : kUuidDashes) uuid.insert(dash, 1, '-');
+    return SessionId(std::move(uuid));
+}
+
+}  // namespace
+
+std::string SyncToken::encode() const {
+    std::string out(kVersion);
+    out.push_back('_');
+    for (char c : session.value) {
+        if (c != '-') out.push_back(c);
+    }
+    append_hex(out, filter);
+    append_hex(out, log.value);
+    for (auto cursor : cursors) append_hex(out, cursor.value);
+    return out;
+}
+
+std::optional<SyncToken> SyncToken::decode(std::string_view text) {
+    SyncToken token;
+    if (next_part(text) != kVersion) return std::nullopt;
+    auto session = read_session(next_part(text));
+    if (!session) return std::nullopt;
+    token.session = std::move(*session);
+    if (!read_hex(next_part(text), token.filter) || token.filter == 0) return std::nullopt;
+    if (!read_hex(next_part(text), token.log.value)) return std::nullopt;
+    for (auto& cursor : token.cursors) {
+        if (text.empty()) break;
+        if (!read_hex(next_part(text), cursor.value) || cursor > token.log) return std::nullopt;
+    }
+    if (!text.empty()) return std::nullopt;
+    return token;
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,31 @@
+// The `since` of sync v3: which session, what it asked for, and how far each of its streams has come.
+//
+// A token is no secret: it opens nothing without the access token of its device, and every number in it is a place in that device's own
+// log.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/streams/stream.hpp"
+#include "matrix_sync/ids.hpp"
+
+namespace matrix_sync {
+
+struct SyncToken {
+    SessionId session;
+    int filter = 0;
+    Position log;  ///< the end of the device's log when the answer was composed
+    Cursors cursors{};
+
+    /// `v1_SESSION_FILTER_LOG_CURSOR…`, numbers in hexadecimal: nothing in it needs encoding in a URL.
+    std::string encode() const;
+    /// Nothing if it is no token of ours. Streams that the token does not know yet start at 0.
+    static std::optional<SyncToken> decode(std::string_view text);
+
+    bool operator==(const SyncToken&) const = default;
+};
+
+}  // namespace matrix_sync
