@@ -16,6 +16,11 @@ void Deferred::cancel() {
     loop_ = nullptr;
 }
 
+Loop::~Loop() {
+    while (ready_.linked()) static_cast<Deferred&>(ready_.next()).cancel();
+    while (!timed_.empty()) timed_.begin()->second->cancel();
+}
+
 void Loop::post(Deferred& event) {
     event.cancel();
     event.loop_ = this;

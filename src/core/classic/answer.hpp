@@ -24,6 +24,7 @@ struct Event {
     std::string body;
 
     bool is_state(std::string_view of_type, std::string_view key = {}) const { return state_key && type == of_type && *state_key == key; }
+    bool operator==(const Event&) const = default;
 };
 
 /// Which part of `rooms` a room stood in. The numbers are stored.
@@ -47,6 +48,8 @@ struct RoomPart {
     std::vector<std::string> stripped_state;         ///< events of invite_state or knock_state, as they came
     std::string raw;     ///< the whole object, as it came: what is stored when the room has to be set aside (rule 3)
     std::string broken;  ///< why this part could not be read; then only room, section and raw are set. Else empty
+
+    bool operator==(const RoomPart&) const = default;
 };
 
 /// Everything of an answer that is not rooms.
@@ -56,12 +59,15 @@ struct AnswerRest {
     struct AccountData {
         std::string type;
         std::string body;  ///< the event, as it came
+        bool operator==(const AccountData&) const = default;
     };
     std::vector<AccountData> account_data;
     std::vector<UserId> device_lists_changed;
     std::vector<UserId> device_lists_left;
     std::optional<std::string> one_time_keys_count;        ///< the object, as it came
     std::optional<std::string> unused_fallback_key_types;  ///< the array, as it came
+
+    bool operator==(const AnswerRest&) const = default;
 };
 
 }  // namespace matrix_sync

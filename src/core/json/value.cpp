@@ -1,5 +1,8 @@
 #include "core/json/value.hpp"
 
+#include <cmath>
+#include <limits>
+
 #include <limits>
 
 #include "matrix_sync/error.hpp"
@@ -47,10 +50,12 @@ std::string Fields::required_string(const char* key) const {
 std::optional<std::int64_t> Fields::integer(const char* key, std::int64_t least) const {
     const Json* value = find(key);
     if (!value) return std::nullopt;
-    if (!value->is_number_integer()) fail(key, "expected an integer");
     constexpr auto most = std::numeric_limits<std::int64_t>::max();
-    std::int64_t number =
-        value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(most) ? most : value->get<std::int64_t>();
+    // An integer beyond 64 bits is read as a floating point number.
+    bool huge = value->is_number_float() && std::abs(value->get<double>()) >= static_cast<double>(most);
+    bool unsigned_huge = value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(most);
+    if (!value->is_number_integer() && !huge) fail(key, "expected an integer");
+    std::int64_t number = huge && value->get<double>() < 0 ? least - 1 : huge || unsigned_huge ? most : value->get<std::int64_t>();
     if (number < least) fail(key, "expected at least " + std::to_string(least));
     return number;
 }

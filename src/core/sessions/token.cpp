@@ -55,7 +55,7 @@ std::string SyncToken::encode() const {
 
 std::optional<SyncToken> SyncToken::decode(std::string_view text) {
     SyncToken token;
-    if (next_part(text) != kVersion) return std::nullopt;
+    if (next_part(text) != kVersion || text.ends_with('_')) return std::nullopt;
     auto session = read_session(next_part(text));
     if (!session) return std::nullopt;
     token.session = std::move(*session);
