@@ -35,8 +35,11 @@ class Params {
     Params& real(double value);  ///< double precision
     /// Valid UTF-8 without U+0000.
     Params& text(std::string_view value);
+    Params& text(const std::string& value) { return text(std::string_view(value)); }
+    Params& text(const char* value) { return text(std::string_view(value)); }
     Params& text(const std::optional<std::string>& value);
     Params& bytes(std::string_view value);
+    Params& bytes(const std::string& value) { return bytes(std::string_view(value)); }
     Params& bytes(const std::optional<std::string>& value);
     Params& uuid(std::string_view canonical);
     /// Arrays have one dimension; a nullopt element is NULL.

@@ -61,7 +61,11 @@ class Deferred : private Link {
 /// Owned by the shell, one a process. The shell calls run() when it said it would be time.
 class Loop {
   public:
-    virtual ~Loop() = default;
+    Loop() = default;
+    Loop(const Loop&) = delete;
+    Loop& operator=(const Loop&) = delete;
+    /// What is still pending is taken back.
+    virtual ~Loop();
 
     virtual Instant now() const = 0;
 

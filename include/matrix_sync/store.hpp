@@ -111,6 +111,9 @@ class LogStore {
     struct Piece {
         Lease lease;
         std::optional<std::string> from;
+        /// Where the log stood when the answer began to arrive. Only the last piece of an answer without `since` needs it, to tell the rooms
+        /// that its earlier pieces listed from those that the answer omits; none: everything after the stored `since` is taken to be of it.
+        std::optional<Position> began;
         std::vector<RoomPart> rooms;
         std::unique_ptr<AnswerRest> rest;
 

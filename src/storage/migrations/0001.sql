@@ -1,7 +1,8 @@
+R"sql(
 -- One homeserver's sync v3 (ARCHITECTURE.md, "What is stored"). Runs in the schema matrix_sync.
 
 -- Whose database this is: the server name of its first user.
-CREATE TABLE server (name text NOT NULL, only boolean PRIMARY KEY DEFAULT true CHECK (only));
+CREATE TABLE server (name text NOT NULL, sole boolean PRIMARY KEY DEFAULT true CHECK (sole));
 
 -- nginx workers; one whose time is over is dead, and its devices are anybody's.
 CREATE TABLE worker (
@@ -43,7 +44,8 @@ CREATE TABLE event (
     state_key text,
     sender text NOT NULL,
     origin_server_ts bigint NOT NULL,
-    body bytea NOT NULL                         -- JSON; bytes, so that nothing a server sends can be refused
+    body bytea NOT NULL,                        -- JSON; bytes, so that nothing a server sends can be refused
+    redacted boolean NOT NULL DEFAULT false     -- body is what the redaction left
 );
 
 -- Redactions by target, for events that come after what redacts them.
@@ -83,12 +85,13 @@ CREATE TABLE log (
     PRIMARY KEY (device, seq)
 );
 CREATE INDEX log_room ON log (device, room, seq DESC);
+CREATE INDEX log_typing ON log (device, at) WHERE typing IS NOT NULL;
 
 -- Rooms that could not be processed, with what was sent of them, oldest part first.
 CREATE TABLE set_aside (
     device bigint NOT NULL,
     room_id text NOT NULL,
-    part bigint NOT NULL,
+    part bigint NOT NULL,                       -- a number of the device's log
     section smallint NOT NULL,
     since text,                                 -- the answer's, null for a first poll
     raw bytea NOT NULL,
@@ -145,3 +148,4 @@ CREATE TABLE token (
     verified timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX token_device ON token (device);
+)sql"

@@ -1,0 +1,56 @@
+#include "nginx/reply.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+bool add_headers(ngx_http_request_t* r, const Reply& reply) {
+    if (!add_response_header(r, "Access-Control-Allow-Origin", "*") ||
+        !add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS") ||
+        !add_response_header(r, "Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization")) {
+        return false;
+    }
+    if (!reply.retry_after_s) return true;
+    auto* value = static_cast<u_char*>(ngx_pnalloc(r->pool, NGX_INT_T_LEN));
+    if (!value) return false;
+    auto* end = ngx_sprintf(value, "%d", *reply.retry_after_s);
+    return add_response_header(r, "Retry-After", {reinterpret_cast<char*>(value), static_cast<std::size_t>(end - value)});
+}
+
+}  // namespace
+
+bool add_response_header(ngx_http_request_t* r, std::string_view name, std::string_view value) {
+    auto* header = static_cast<ngx_table_elt_t*>(ngx_list_push(&r->headers_out.headers));
+    if (!header) return false;
+    *header = {};
+    header->hash = 1;
+    header->key = ngx_text(name);
+    header->value = ngx_text(value);
+    return true;
+}
+
+ngx_int_t send_reply(ngx_http_request_t* r, Reply reply) {
+    auto* body = make_in_request<std::string>(r);
+    auto* buffer = ngx_create_temp_buf(r->pool, 0);
+    if (!body || !buffer) return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    *body = std::move(reply.body);
+
+    r->headers_out.status = static_cast<ngx_uint_t>(reply.status);
+    r->headers_out.content_length_n = static_cast<off_t>(body->size());
+    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = nullptr;
+    if (!add_headers(r, reply)) return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ngx_int_t rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) return rc;
+
+    buffer->start = buffer->pos = reinterpret_cast<u_char*>(body->data());
+    buffer->end = buffer->last = buffer->start + body->size();
+    buffer->temporary = 0;
+    buffer->memory = !body->empty();
+    buffer->last_buf = buffer->last_in_chain = 1;
+    ngx_chain_t out{buffer, nullptr};
+    return ngx_http_output_filter(r, &out);
+}
+
+}  // namespace matrix_sync

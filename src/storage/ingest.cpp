@@ -1,0 +1,259 @@
+// What is known before anything is stored: where the devices' logs stand, and in each room the log's end and the parts set aside.
+#include "storage/ingest.hpp"
+
+#include <algorithm>
+
+#include "core/classic/parser.hpp"
+#include "matrix_sync/error.hpp"
+#include "storage/log_rows.hpp"
+
+namespace matrix_sync {
+namespace {
+
+const Statement lock_devices{"ingest_lock_devices", R"sql(
+    SELECT id, epoch, owner IS NOT NULL, seq, since_seq, since IS NOT NULL, user_id, device_id, one_time_keys_count,
+           unused_fallback_key_types, keys_seq
+    FROM device WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE
+)sql"};
+
+// Only for those who still have the lease.
+const Statement insert_rooms_statement{"ingest_insert_rooms", R"sql(
+    INSERT INTO room (room_id, version)
+    SELECT w.room_id, min(w.version)
+    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS w (device, epoch, room_id, version)
+    JOIN device d ON d.id = w.device AND d.epoch = w.epoch AND d.owner IS NOT NULL
+    WHERE NOT EXISTS (SELECT FROM room WHERE room.room_id = w.room_id)
+    GROUP BY w.room_id ORDER BY w.room_id
+    ON CONFLICT (room_id) DO NOTHING
+)sql"};
+
+const Statement get_rooms{"ingest_get_rooms", R"sql(
+    SELECT room_id, id, version FROM room WHERE room_id = ANY ($1::text[])
+)sql"};
+
+const Statement get_known{"ingest_get_known", "SELECT w.device, l.seq <= d.since_seq, " MATRIX_SYNC_ENTRY_COLUMNS R"sql(
+    FROM unnest($1::bigint[], $2::text[]) AS w (device, room_id)
+    JOIN device d ON d.id = w.device
+    JOIN room r ON r.room_id = w.room_id
+    CROSS JOIN LATERAL (
+        (SELECT * FROM log WHERE device = d.id AND room = r.id AND seq <= d.since_seq ORDER BY seq DESC LIMIT 1)
+        UNION ALL
+        (SELECT * FROM log WHERE device = d.id AND room = r.id AND seq > d.since_seq)
+    ) AS l
+    ORDER BY w.device, l.seq
+)sql"};
+
+const Statement get_aside{"ingest_get_aside", R"sql(
+    SELECT s.device, s.room_id, s.part, s.section, s.since, s.raw
+    FROM unnest($1::bigint[], $2::text[]) AS w (device, room_id)
+    JOIN set_aside s ON s.device = w.device AND s.room_id = w.room_id
+    ORDER BY s.device, s.room_id, s.part
+)sql"};
+
+std::optional<std::string> version_in(const std::vector<Event>& events) {
+    for (const Event& event : events) {
+        if (event.is_state("m.room.create")) return event.room_version;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> version_of(const RoomPart& part) {
+    auto version = version_in(part.state);
+    return version ? version : version_in(part.timeline);
+}
+
+Ingestion::Ingestion(Transaction& transaction, std::vector<const Delivery*> deliveries)
+    : sending_(transaction), deliveries_(std::move(deliveries)), results_(deliveries_.size()) {
+    plan_rooms();
+}
+
+Task<void> Ingestion::carry_out() {
+    std::exception_ptr error;
+    try {
+        co_await take_steps();
+    } catch (const StatementFailed&) {
+        error = std::current_exception();
+    }
+    if (!error) co_return;
+    co_await settled();
+    std::rethrow_exception(error);
+}
+
+Task<void> Ingestion::take_steps() {
+    co_await read_ends();
+    co_await store_events();
+    co_await append_rooms();
+    co_await write();
+}
+
+Ingestion::RoomWork& Ingestion::work_of(std::size_t delivery, const RoomId& room) {
+    RoomWork*& work = work_by_room_[{delivery, room}];
+    if (!work) {
+        work = &works_.emplace_back();
+        work->delivery = delivery;
+        work->room = room;
+    }
+    return *work;
+}
+
+void Ingestion::plan_rooms() {
+    for (std::size_t i = 0; i < deliveries_.size(); ++i) {
+        const Delivery& delivery = *deliveries_[i];
+        const LogStore::Piece& piece = delivery.piece;
+        if (delivery.retry) work_of(i, delivery.retry->room);
+        for (std::size_t j = 0; j < piece.rooms.size(); ++j) {
+            if (!delivery.left_out.empty() && delivery.left_out[j]) continue;
+            const RoomPart& part = piece.rooms[j];
+            RoomWork& work = work_of(i, part.room);
+            work.steps.push_back({&part, !piece.from, false, piece.rest ? piece.rest->next_batch : ""});
+            if (!part.broken.empty()) work.failure = part.broken;
+            if (!delivery.refused.empty() && !delivery.refused[j].empty()) work.failure = delivery.refused[j];
+        }
+    }
+}
+
+Task<void> Ingestion::read_ends() {
+    std::vector<std::int64_t> ids;
+    for (const Delivery* delivery : deliveries_) ids.push_back(delivery->piece.lease.device.value);
+    std::vector<std::int64_t> devices;
+    std::vector<std::string> rooms;
+    for (const RoomWork& work : works_) {
+        devices.push_back(deliveries_[work.delivery]->piece.lease.device.value);
+        rooms.push_back(work.room.value);
+    }
+    Params device_ids;
+    device_ids.bigints(ids);
+    Params room_ids;
+    room_ids.texts(rooms);
+    Params pairs;
+    pairs.bigints(devices).texts(rooms);
+
+    Query locked = sending_.ask(lock_devices, std::move(device_ids));
+    if (works_.empty()) {
+        Rows device_rows = co_await locked;
+        take_devices(device_rows);
+        co_return;
+    }
+    insert_rooms();
+    Query found_rooms = sending_.ask(get_rooms, std::move(room_ids));
+    Query known = sending_.ask(get_known, pairs);
+    Query aside = sending_.ask(get_aside, pairs);
+    Rows device_rows = co_await locked;
+    take_devices(device_rows);
+    Rows room_rows = co_await found_rooms;
+    take_rooms(room_rows);
+    Rows known_rows = co_await known;
+    take_known(known_rows);
+    Rows aside_rows = co_await aside;
+    take_aside(aside_rows);
+}
+
+bool Ingestion::stray(const RoomWork& work) {
+    if (!work.key) return true;
+    if (work.known_at_first.live()) return false;
+    return std::ranges::all_of(work.steps, [](const Step& step) { return step.part->section == Section::leave; });
+}
+
+void Ingestion::insert_rooms() {
+    std::vector<std::int64_t> devices;
+    std::vector<std::int64_t> epochs;
+    std::vector<std::string> rooms;
+    std::vector<std::optional<std::string>> versions;
+    auto add = [&](const RoomWork& work, std::optional<std::string> version) {
+        const Lease& lease = deliveries_[work.delivery]->piece.lease;
+        devices.push_back(lease.device.value);
+        epochs.push_back(lease.epoch);
+        rooms.push_back(work.room.value);
+        versions.push_back(std::move(version));
+    };
+    for (const RoomWork& work : works_) {
+        if (!work.failure.empty()) continue;
+        if (const auto& retry = deliveries_[work.delivery]->retry) add(work, version_in(retry->state));
+        for (const Step& step : work.steps) {
+            if (step.part->section != Section::leave) add(work, version_of(*step.part));
+        }
+    }
+    if (rooms.empty()) return;
+    Params params;
+    params.bigints(devices).bigints(epochs).texts(rooms).texts(versions);
+    sending_.send(insert_rooms_statement, std::move(params));
+}
+
+void Ingestion::take_devices(const Rows& rows) {
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        DeviceEnd& end = ends_[DeviceKey{rows.bigint(row, 0)}];
+        end.epoch = rows.bigint(row, 1);
+        end.owned = rows.boolean(row, 2);
+        end.seq = Position{rows.bigint(row, 3)};
+        end.since_seq = Position{rows.bigint(row, 4)};
+        end.whole = rows.boolean(row, 5);
+        end.name = "device " + std::string(rows.text(row, 6)) + " " + std::string(rows.text(row, 7));
+        end.counts.one_time_keys_count = rows.maybe_text(row, 8);
+        end.counts.unused_fallback_key_types = rows.maybe_text(row, 9);
+        end.counts.seq = Position{rows.bigint(row, 10)};
+    }
+    for (std::size_t i = 0; i < deliveries_.size(); ++i) {
+        const Lease& lease = deliveries_[i]->piece.lease;
+        const DeviceEnd& end = ends_[lease.device];
+        LogStore::Ingested& result = results_[i];
+        result.lease_lost = !end.owned || end.epoch != lease.epoch;
+        result.news.from = result.news.to = end.seq;
+        result.news.whole = end.whole;
+    }
+}
+
+void Ingestion::take_rooms(const Rows& rows) {
+    std::map<RoomId, RoomKey> keys;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        RoomId room{std::string(rows.text(row, 0))};
+        versions_[room] = rows.maybe_text(row, 2);
+        keys[std::move(room)] = RoomKey{rows.bigint(row, 1)};
+    }
+    for (RoomWork& work : works_) work.key = keys[work.room];
+}
+
+void Ingestion::take_known(const Rows& rows) {
+    std::map<std::pair<DeviceKey, RoomId>, RoomWork*> works;
+    for (RoomWork& work : works_) works[{deliveries_[work.delivery]->piece.lease.device, work.room}] = &work;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        Entry entry = read_entry(rows, row, 2);
+        RoomWork& work = *works.at({DeviceKey{rows.bigint(row, 0)}, entry.room});
+        if (rows.boolean(row, 1)) {
+            work.known.base = std::move(entry);
+        } else {
+            work.known.replay.push_back(std::move(entry));
+        }
+    }
+    for (RoomWork& work : works_) work.known_at_first = work.known;
+}
+
+void Ingestion::take_aside(const Rows& rows) {
+    std::map<std::pair<DeviceKey, RoomId>, RoomWork*> works;
+    for (RoomWork& work : works_) works[{deliveries_[work.delivery]->piece.lease.device, work.room}] = &work;
+    // Each goes before the new steps, in order: from the newest to the oldest, each to the front.
+    for (std::size_t row = rows.size(); row-- > 0;) {
+        RoomId room{std::string(rows.text(row, 1))};
+        RoomWork& work = *works.at({DeviceKey{rows.bigint(row, 0)}, room});
+        RoomPart part = parse_room(std::move(room), Section{rows.smallint(row, 3)}, rows.text(row, 5));
+        add_aside(work, rows.bigint(row, 2), std::move(part), rows.maybe_text(row, 4));
+    }
+}
+
+void Ingestion::add_aside(RoomWork& work, std::int64_t number, RoomPart part, const std::optional<std::string>& since) {
+    work.aside.push_back(number);
+    const Delivery& delivery = *deliveries_[work.delivery];
+    if (delivery.retry) {
+        part.state = delivery.retry->state;
+        part.state_is_after = true;
+    } else if (!delivery.piece.from || since == delivery.piece.from) {
+        // The whole truth, or the same answer once more.
+        work.superseded.push_back(number);
+        return;
+    }
+    if (!work.key || !work.failure.empty()) return;
+    work.steps.insert(work.steps.begin(), {&parts_.emplace_back(std::move(part)), !since, true, ""});
+}
+
+}  // namespace matrix_sync

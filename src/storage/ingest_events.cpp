@@ -1,0 +1,236 @@
+// Events are shared: one row whoever polled it first. Redactions change the stored row, whichever of the two comes first (rule 16).
+#include <algorithm>
+
+#include "core/json/cursor.hpp"
+#include "core/matrix/redaction.hpp"
+#include "storage/ingest.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+const Statement set_room_versions{"ingest_set_room_versions", R"sql(
+    UPDATE room SET version = w.version
+    FROM unnest($1::bigint[], $2::text[]) AS w (id, version)
+    WHERE room.id = w.id AND room.version IS NULL
+)sql"};
+
+const Statement insert_events{"ingest_insert_events", R"sql(
+    INSERT INTO event (event_id, room, type, state_key, sender, origin_server_ts, body)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])
+    ON CONFLICT (event_id) DO NOTHING
+)sql"};
+
+const Statement get_refs{"ingest_get_refs", R"sql(
+    SELECT event_id, ref, room FROM event WHERE event_id = ANY ($1::text[])
+)sql"};
+
+// A redaction waits here for whoever is just storing its target, and whoever stores the target later waits for the redaction: each then
+// sees the other. Nobody else ever sees these rows.
+const Statement delete_placeholders{"ingest_delete_placeholders", R"sql(
+    DELETE FROM event WHERE event_id = ANY ($1::text[]) AND room = 0
+)sql"};
+
+const Statement insert_redactions{"ingest_insert_redactions", R"sql(
+    INSERT INTO redaction (room, target, ref)
+    SELECT w.room, w.target, e.ref
+    FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (room, target, event_id)
+    JOIN event e ON e.event_id = w.event_id AND e.room = w.room
+    ORDER BY w.room, w.target
+    ON CONFLICT (room, target) DO NOTHING
+)sql"};
+
+const Statement take_redacted{"ingest_take_redacted", R"sql(
+    UPDATE event SET body = w.body, redacted = true
+    FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS w (event_id, room, body)
+    WHERE event.event_id = w.event_id AND event.room = w.room AND NOT event.redacted
+)sql"};
+
+const Statement find_unredacted{"ingest_find_unredacted", R"sql(
+    SELECT e.ref, e.body, coalesce(r.version, '1'), because.body
+    FROM unnest($1::bigint[], $2::text[]) AS w (room, event_id)
+    JOIN redaction x ON x.room = w.room AND x.target = w.event_id
+    JOIN event e ON e.event_id = w.event_id AND e.room = w.room
+    JOIN event because ON because.ref = x.ref
+    JOIN room r ON r.id = w.room
+    WHERE NOT e.redacted
+    ORDER BY e.event_id FOR UPDATE OF e
+)sql"};
+
+const Statement set_redacted{"ingest_set_redacted", R"sql(
+    UPDATE event SET body = w.body, redacted = true
+    FROM unnest($1::bigint[], $2::bytea[]) AS w (ref, body)
+    WHERE event.ref = w.ref
+)sql"};
+
+/// Whether the homeserver has redacted it already.
+bool comes_redacted(const Event& event) {
+    if (event.body.find("\"redacted_because\"") == std::string::npos) return false;
+    bool redacted = false;
+    JsonCursor(event.body).object("event", [&](std::string_view member, JsonCursor& value) {
+        if (member != "unsigned" || value.kind() != JsonKind::object) return;
+        value.object("unsigned", [&](std::string_view name, JsonCursor&) { redacted = redacted || name == "redacted_because"; });
+    });
+    return redacted;
+}
+
+/// Column by column, sorted by event ID.
+struct EventRows {
+    std::vector<std::string> ids;
+    std::vector<std::int64_t> rooms;
+    std::vector<std::string> types;
+    std::vector<std::optional<std::string>> state_keys;
+    std::vector<std::string> senders;
+    std::vector<std::int64_t> times;
+    std::vector<std::string> bodies;
+
+    void add(const std::string& id, RoomKey room, const Event& event) {
+        ids.push_back(id);
+        rooms.push_back(room.value);
+        types.push_back(event.type);
+        state_keys.push_back(event.state_key);
+        senders.push_back(event.sender.value);
+        times.push_back(event.origin_server_ts);
+        bodies.push_back(event.body);
+    }
+};
+
+struct RedactionRows {
+    std::vector<std::int64_t> rooms;
+    std::vector<std::string> targets;
+    std::vector<std::string> ids;
+};
+
+struct RedactedRows {
+    std::vector<std::string> ids;
+    std::vector<std::int64_t> rooms;
+    std::vector<std::string> bodies;
+};
+
+/// Members of the block are the room's member list, not the log's.
+template <class Each>
+void each_stored_event(const RoomPart& part, Each each) {
+    for (const Event& event : part.state) {
+        if (event.state_key && event.type != "m.room.member") each(event);
+    }
+    for (const Event& event : part.timeline) each(event);
+}
+
+}  // namespace
+
+void Ingestion::set_versions() {
+    std::map<std::int64_t, std::string> versions;
+    for (const RoomWork& work : works_) {
+        if (!live(work.delivery) || !work.failure.empty() || stray(work) || versions_[work.room]) continue;
+        for (const Step& step : work.steps) {
+            if (auto version = version_of(*step.part)) versions[work.key.value] = *version;
+        }
+    }
+    if (versions.empty()) return;
+    std::vector<std::int64_t> rooms;
+    std::vector<std::string> texts;
+    for (const auto& [room, version] : versions) {
+        rooms.push_back(room);
+        texts.push_back(version);
+    }
+    Params params;
+    params.bigints(rooms).texts(texts);
+    sending_.send(set_room_versions, std::move(params));
+}
+
+/// Sends everything; gives the query for the refs, and the one for what is to be redacted.
+std::vector<Query> Ingestion::send_events() {
+    static const Event placeholder;
+    std::map<std::string, std::pair<RoomKey, const Event*>> events;
+    RedactionRows redactions;
+    RedactedRows redacted;
+    for (const RoomWork& work : works_) {
+        if (!live(work.delivery) || !work.failure.empty() || stray(work)) continue;
+        for (const Step& step : work.steps) {
+            each_stored_event(*step.part, [&](const Event& event) {
+                events.try_emplace(event.event_id.value, work.key, &event);
+                if (event.redacts && event.type == "m.room.redaction") {
+                    redactions.rooms.push_back(work.key.value);
+                    redactions.targets.push_back(event.redacts->value);
+                    redactions.ids.push_back(event.event_id.value);
+                }
+                if (comes_redacted(event)) {
+                    redacted.ids.push_back(event.event_id.value);
+                    redacted.rooms.push_back(work.key.value);
+                    redacted.bodies.push_back(event.body);
+                }
+            });
+        }
+    }
+    std::vector<Query> queries;
+    if (events.empty()) return queries;
+
+    std::vector<std::int64_t> rooms = redactions.rooms;
+    std::vector<std::string> ids = redactions.targets;
+    for (const auto& [id, event] : events) {
+        rooms.push_back(event.first.value);
+        ids.push_back(id);
+    }
+    std::vector<std::string> placeholders;
+    for (const std::string& target : redactions.targets) {
+        if (events.try_emplace(target, RoomKey{}, &placeholder).second) placeholders.push_back(target);
+    }
+    EventRows rows;
+    for (const auto& [id, event] : events) rows.add(id, event.first, *event.second);
+
+    Params inserted;
+    inserted.texts(rows.ids).bigints(rows.rooms).texts(rows.types).texts(rows.state_keys).texts(rows.senders).bigints(rows.times);
+    inserted.bytess(rows.bodies);
+    sending_.send(insert_events, std::move(inserted));
+    if (!placeholders.empty()) {
+        Params params;
+        params.texts(placeholders);
+        sending_.send(delete_placeholders, std::move(params));
+    }
+    if (!redactions.ids.empty()) {
+        Params params;
+        params.bigints(redactions.rooms).texts(redactions.targets).texts(redactions.ids);
+        sending_.send(insert_redactions, std::move(params));
+    }
+    if (!redacted.ids.empty()) {
+        Params params;
+        params.texts(redacted.ids).bigints(redacted.rooms).bytess(redacted.bodies);
+        sending_.send(take_redacted, std::move(params));
+    }
+    Params wanted;
+    wanted.texts(rows.ids);
+    queries.push_back(sending_.ask(get_refs, std::move(wanted)));
+    Params candidates;
+    candidates.bigints(rooms).texts(ids);
+    queries.push_back(sending_.ask(find_unredacted, std::move(candidates)));
+    return queries;
+}
+
+Task<void> Ingestion::store_events() {
+    set_versions();
+    std::vector<Query> queries = send_events();
+    if (queries.empty()) co_return;
+    Query& refs_query = queries[0];
+    Query& unredacted_query = queries[1];
+    Rows rows = co_await refs_query;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        events_[std::string(rows.text(row, 0))] = {EventRef{rows.bigint(row, 1)}, RoomKey{rows.bigint(row, 2)}};
+    }
+    Rows unredacted = co_await unredacted_query;
+    if (unredacted.empty()) co_return;
+    std::vector<std::int64_t> refs;
+    std::vector<std::string> bodies;
+    for (std::size_t row = 0; row < unredacted.size(); ++row) {
+        refs.push_back(unredacted.bigint(row, 0));
+        try {
+            bodies.push_back(redact(unredacted.text(row, 1), unredacted.text(row, 2), unredacted.text(row, 3)));
+        } catch (const JsonError&) {
+            bodies.push_back("{}");  // nothing of what was to be redacted may stay
+        }
+    }
+    Params params;
+    params.bigints(refs).bytess(bodies);
+    sending_.send(set_redacted, std::move(params));
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,161 @@
+// From parts to entries. A room has mostly one step, so there is mostly one round: the states of all rooms are looked up together.
+#include <algorithm>
+
+#include "storage/ingest.hpp"
+
+namespace matrix_sync {
+namespace {
+
+bool has_create(const std::vector<Event>& events) {
+    return std::ranges::any_of(events, [](const Event& event) { return event.is_state("m.room.create"); });
+}
+
+/// It says all there is to know, whatever came before.
+bool begins_anew(const RoomPart& part, bool first) {
+    return first || part.section != Section::join || has_create(part.state) || has_create(part.timeline);
+}
+
+/// The next part of the same room is of a later answer: all that is known now is what came before it.
+void go_on_from(KnownEntries& known, const std::optional<Entry>& entry) {
+    if (entry) {
+        known.base = *entry;
+    } else if (known.live()) {
+        known.base = Entry(*known.live());
+    }
+    known.replay.clear();
+}
+
+}  // namespace
+
+Task<void> Ingestion::append_rooms() {
+    std::map<StateKey, LoadedState> loaded;
+    for (;;) {
+        std::vector<NextState> round;
+        for (RoomWork& work : works_) {
+            if (!live(work.delivery) || stray(work)) continue;
+            if (auto next = next_state(work)) round.push_back(std::move(*next));
+        }
+        if (round.empty()) co_return;
+        co_await find_states(round, loaded);
+        for (NextState& next : round) append(next);
+    }
+}
+
+/// None when the room is done with, or has failed.
+std::optional<Ingestion::NextState> Ingestion::next_state(RoomWork& work) {
+    while (work.failure.empty() && work.next < work.steps.size()) {
+        const Step& step = work.steps[work.next];
+        if (!step.part->broken.empty()) {
+            fail(work, step.part->broken);
+            continue;
+        }
+        auto part = listed(work, step);
+        if (!part) {
+            fail(work, "it lists an event of another room");
+            continue;
+        }
+        NextState next;
+        next.work = &work;
+        next.part = std::move(*part);
+        next.ground = ground(work.known, next.part);
+        return next;
+    }
+    return std::nullopt;
+}
+
+std::optional<ListedPart> Ingestion::listed(const RoomWork& work, const Step& step) const {
+    const RoomPart& part = *step.part;
+    ListedPart listed;
+    listed.section = part.section;
+    listed.first = step.first;
+    listed.limited = part.limited;
+    listed.prev_batch = part.prev_batch;
+    listed.block_is_after = part.state_is_after;
+    listed.typing = part.typing;
+    listed.next_batch = step.next_batch;
+    for (const Event& event : part.state) {
+        auto name = state_name(event.type, event.state_key);
+        if (!name) continue;
+        const KnownEvent& stored = events_.at(event.event_id.value);
+        if (stored.room != work.key) return std::nullopt;
+        listed.block.push_back({stored.ref, std::move(name)});
+    }
+    bool own = false;
+    for (const Event& event : part.timeline) {
+        const KnownEvent& stored = events_.at(event.event_id.value);
+        if (stored.room != work.key) return std::nullopt;
+        listed.timeline.push_back({stored.ref, state_name(event.type, event.state_key)});
+        listed.transaction_ids.push_back(event.transaction_id);
+        own = own || event.transaction_id;
+    }
+    if (!own) listed.transaction_ids.clear();
+    return listed;
+}
+
+/// Fills in the keys; rooms without m.room.create fail.
+Task<void> Ingestion::find_states(std::vector<NextState>& round, std::map<StateKey, LoadedState>& loaded) {
+    std::vector<StateKey> wanted;
+    for (const NextState& next : round) {
+        if (next.ground == Ground::base && !loaded.contains(next.work->known.base->state)) wanted.push_back(next.work->known.base->state);
+    }
+    loaded.merge(co_await load_states(sending_.transaction(), std::move(wanted)));
+
+    std::vector<NewState> states;
+    std::vector<NextState*> asking;
+    for (NextState& next : round) {
+        if (next.ground == Ground::same) {
+            next.key = next.work->known.base->state;
+            continue;
+        }
+        NewState state;
+        StateMap from;
+        if (next.ground == Ground::base) {
+            const LoadedState& base = loaded[next.work->known.base->state];
+            from = base.state;
+            if (base.root.key) state.root = &base.root;
+        }
+        state.state = state_after(std::move(from), next.part);
+        if (!state.state.contains(create_name())) {
+            if (next.part.section == Section::join) fail(*next.work, "nothing says how the room was made (no m.room.create)", true);
+            continue;
+        }
+        state.room = next.work->key;
+        states.push_back(std::move(state));
+        asking.push_back(&next);
+    }
+    std::vector<StateKey> keys = co_await intern_states(sending_, std::move(states));
+    for (std::size_t i = 0; i < keys.size(); ++i) asking[i]->key = keys[i];
+    std::erase_if(round, [](const NextState& next) { return next.part.section == Section::join && !next.key; });
+}
+
+void Ingestion::append(NextState& next) {
+    RoomWork& work = *next.work;
+    Placed placed = place(work.known, next.part);
+    if (work.begins_with_gap && work.next == 0) placed.gap = true;
+    auto entry = make_entry(work.known, next.part, placed, next.key);
+    if (entry) {
+        entry->room_key = work.key;
+        entry->room = work.room;
+        work.entries.push_back(*entry);
+    }
+    go_on_from(work.known, entry);
+    ++work.next;
+}
+
+/// If it is one of the parts set aside that still cannot be processed, and the new ones can do without it, they begin with a gap.
+void Ingestion::fail(RoomWork& work, std::string why, bool without_state) {
+    auto fresh = std::ranges::find(work.steps, false, &Step::aside);
+    const bool old = work.next < static_cast<std::size_t>(fresh - work.steps.begin());
+    if (old && fresh != work.steps.end() && begins_anew(*fresh->part, fresh->first)) {
+        work.steps.erase(work.steps.begin(), fresh);
+        work.known = work.known_at_first;
+        work.entries.clear();
+        work.next = 0;
+        work.begins_with_gap = true;
+        return;
+    }
+    work.failure = std::move(why);
+    work.without_state = without_state;
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,260 @@
+// What a transaction adds to the devices: entries, parts set aside, and with the end of an answer all that is not rooms. Nothing here is
+// awaited: whatever fails makes the commit fail.
+#include <algorithm>
+
+#include "storage/ingest.hpp"
+#include "storage/log_rows.hpp"
+
+namespace matrix_sync {
+namespace {
+
+const Statement insert_entry{"ingest_insert_entry", R"sql(
+    INSERT INTO log (device, seq, room, section, events, transaction_ids, gap, limited, prev_batch, next_batch, state, typing)
+    VALUES ($1::bigint, $2::bigint, $3::bigint, $4::smallint, $5::bigint[], $6::text[], $7::boolean, $8::boolean, $9::text, $10::text,
+            $11::bigint, $12::text[])
+)sql"};
+
+const Statement insert_aside{"ingest_insert_aside", R"sql(
+    INSERT INTO set_aside (device, room_id, part, section, since, raw, reason)
+    VALUES ($1::bigint, $2::text, $3::bigint, $4::smallint, $5::text, $6::bytea, $7::text)
+)sql"};
+
+const Statement delete_aside{"ingest_delete_aside", R"sql(
+    DELETE FROM set_aside WHERE device = $1::bigint AND room_id = $2::text AND part = ANY ($3::bigint[])
+)sql"};
+
+// Rooms that the device is in, or invited to, and that the answer whose first number comes after $2 has not listed.
+const Statement get_unlisted{"ingest_get_unlisted", "SELECT " MATRIX_SYNC_ENTRY_COLUMNS R"sql(
+    FROM (SELECT DISTINCT ON (room) * FROM log WHERE device = $1::bigint ORDER BY room, seq DESC) AS l
+    JOIN room r ON r.id = l.room
+    WHERE l.section <> 2 AND l.seq <= $2::bigint
+      AND NOT EXISTS (SELECT FROM set_aside s WHERE s.device = $1::bigint AND s.room_id = r.room_id AND s.part > $2::bigint)
+    ORDER BY l.seq
+)sql"};
+
+// What was set aside of rooms that the answer does not list.
+const Statement forget_unlisted{"ingest_forget_unlisted", R"sql(
+    DELETE FROM set_aside WHERE device = $1::bigint AND part <= $2::bigint AND room_id <> ALL ($3::text[])
+)sql"};
+
+const Statement insert_to_device{"ingest_insert_to_device", R"sql(
+    INSERT INTO to_device (device, seq, body)
+    SELECT $1::bigint, w.seq, w.body FROM unnest($2::bigint[], $3::bytea[]) AS w (seq, body)
+)sql"};
+
+const Statement put_device_lists{"ingest_put_device_lists", R"sql(
+    INSERT INTO device_list (device, user_id, seq, gone)
+    SELECT $1::bigint, w.user_id, w.seq, w.gone FROM unnest($2::text[], $3::bigint[], $4::boolean[]) AS w (user_id, seq, gone)
+    ON CONFLICT (device, user_id) DO UPDATE SET seq = excluded.seq, gone = excluded.gone
+)sql"};
+
+const Statement put_account_data{"ingest_put_account_data", R"sql(
+    INSERT INTO account_data (device, type, seq, body)
+    SELECT $1::bigint, w.type, w.seq, w.body FROM unnest($2::text[], $3::bigint[], $4::bytea[]) AS w (type, seq, body)
+    ON CONFLICT (device, type) DO UPDATE SET seq = excluded.seq, body = excluded.body
+)sql"};
+
+const Statement put_key_counts{"ingest_put_key_counts", R"sql(
+    UPDATE device SET one_time_keys_count = $2::text, unused_fallback_key_types = $3::text, keys_seq = $4::bigint WHERE id = $1::bigint
+)sql"};
+
+const Statement advance{"ingest_advance", R"sql(
+    UPDATE device SET seq = $2::bigint WHERE id = $1::bigint
+)sql"};
+
+const Statement end_answer{"ingest_end_answer", R"sql(
+    UPDATE device SET seq = $2::bigint, since = $3::text, since_seq = $2::bigint WHERE id = $1::bigint
+)sql"};
+
+}  // namespace
+
+Task<void> Ingestion::write() {
+    for (std::size_t i = 0; i < deliveries_.size(); ++i) {
+        if (!live(i)) continue;
+        const LogStore::Piece& piece = deliveries_[i]->piece;
+        write_rooms(i);
+        if (piece.rest && !piece.from) co_await leave_omitted(i);
+        if (piece.rest) write_rest(i, *piece.rest);
+
+        DeviceEnd& end = end_of(i);
+        LogStore::Ingested& result = results_[i];
+        result.news.to = end.seq;
+        result.news.whole = end.whole || piece.rest;
+        Params params;
+        params.bigint(piece.lease.device.value).bigint(end.seq.value);
+        if (piece.rest) {
+            params.text(piece.rest->next_batch);
+            sending_.send(end_answer, std::move(params));
+        } else if (result.news.to != result.news.from) {
+            sending_.send(advance, std::move(params));
+        }
+    }
+}
+
+Position Ingestion::next_position(std::size_t delivery) {
+    return Position{++end_of(delivery).seq.value};
+}
+
+void Ingestion::write_rooms(std::size_t delivery) {
+    for (RoomWork& work : works_) {
+        if (work.delivery != delivery) continue;
+        std::vector<std::int64_t> done = work.aside;
+        if (!work.failure.empty()) {
+            set_aside(work);
+            done = work.superseded;
+        } else {
+            for (Entry& entry : work.entries) write_entry(delivery, std::move(entry));
+        }
+        if (done.empty()) continue;
+        Params params;
+        params.bigint(deliveries_[delivery]->piece.lease.device.value).text(work.room.value).bigints(done);
+        sending_.send(delete_aside, std::move(params));
+    }
+}
+
+void Ingestion::set_aside(RoomWork& work) {
+    const Delivery& delivery = *deliveries_[work.delivery];
+    const std::string& name = end_of(work.delivery).name;
+    if (delivery.retry) {
+        lines_.push_back(name + ": room " + work.room.value + " stays set aside: " + work.failure);
+        return;
+    }
+    for (const Step& step : work.steps) {
+        if (step.aside) continue;
+        Params params;
+        params.bigint(delivery.piece.lease.device.value).text(work.room.value).bigint(next_position(work.delivery).value);
+        params.smallint(static_cast<std::int16_t>(step.part->section)).text(delivery.piece.from).bytes(step.part->raw).text(work.failure);
+        sending_.send(insert_aside, std::move(params));
+    }
+    if (work.without_state) results_[work.delivery].without_state.push_back(work.room);
+    lines_.push_back(name + ": room " + work.room.value + " is set aside and tried again with its next part: " + work.failure);
+}
+
+void Ingestion::write_entry(std::size_t delivery, Entry entry) {
+    entry.seq = next_position(delivery);
+    std::vector<std::int64_t> events;
+    for (EventRef ref : entry.events) events.push_back(ref.value);
+    if (std::ranges::none_of(entry.transaction_ids, [](const auto& id) { return id.has_value(); })) entry.transaction_ids.clear();
+
+    Params params;
+    params.bigint(deliveries_[delivery]->piece.lease.device.value).bigint(entry.seq.value).bigint(entry.room_key.value);
+    params.smallint(static_cast<std::int16_t>(entry.section)).bigints(events);
+    if (entry.transaction_ids.empty()) {
+        params.null();
+    } else {
+        params.texts(entry.transaction_ids);
+    }
+    params.boolean(entry.gap).boolean(entry.limited).text(entry.prev_batch).text(entry.next_batch);
+    if (entry.state) {
+        params.bigint(entry.state.value);
+    } else {
+        params.null();
+    }
+    if (entry.typing) {
+        params.texts(*entry.typing);
+    } else {
+        params.null();
+    }
+    sending_.send(insert_entry, std::move(params));
+    results_[delivery].news.entries.push_back(std::move(entry));
+}
+
+/// An answer without `since` is the whole truth.
+Task<void> Ingestion::leave_omitted(std::size_t delivery) {
+    const LogStore::Piece& piece = deliveries_[delivery]->piece;
+    const Position began = piece.began.value_or(end_of(delivery).since_seq);
+    const std::int64_t device = piece.lease.device.value;
+    std::set<RoomId> listed;
+    std::vector<std::string> names;
+    for (const RoomPart& part : piece.rooms) {
+        if (listed.insert(part.room).second) names.push_back(part.room.value);
+    }
+    Params forgotten;
+    forgotten.bigint(device).bigint(began.value).texts(names);
+    sending_.send(forget_unlisted, std::move(forgotten));
+    Params params;
+    params.bigint(device).bigint(began.value);
+    Query query = sending_.ask(get_unlisted, std::move(params));
+    Rows rows = co_await query;
+    for (const Entry& live : read_entries(rows)) {
+        if (!listed.contains(live.room)) write_entry(delivery, omitted_entry(live, piece.rest->next_batch));
+    }
+}
+
+void Ingestion::write_rest(std::size_t delivery, const AnswerRest& rest) {
+    write_to_device(delivery, rest);
+    write_device_lists(delivery, rest);
+    write_account_data(delivery, rest);
+    write_key_counts(delivery, rest);
+}
+
+void Ingestion::write_to_device(std::size_t delivery, const AnswerRest& rest) {
+    if (rest.to_device.empty()) return;
+    durable_ = true;
+    std::vector<std::int64_t> seqs;
+    for (const std::string& body : rest.to_device) {
+        const Position seq = next_position(delivery);
+        seqs.push_back(seq.value);
+        results_[delivery].news.to_device.push_back({seq, body});
+    }
+    Params params;
+    params.bigint(deliveries_[delivery]->piece.lease.device.value).bigints(seqs).bytess(rest.to_device);
+    sending_.send(insert_to_device, std::move(params));
+}
+
+void Ingestion::write_device_lists(std::size_t delivery, const AnswerRest& rest) {
+    std::map<UserId, bool> users;
+    for (const UserId& user : rest.device_lists_changed) users[user] = false;
+    for (const UserId& user : rest.device_lists_left) users[user] = true;
+    if (users.empty()) return;
+    durable_ = true;
+    std::vector<std::string> names;
+    std::vector<std::int64_t> seqs;
+    std::vector<bool> gone;
+    for (const auto& [user, left] : users) {
+        const Position seq = next_position(delivery);
+        names.push_back(user.value);
+        seqs.push_back(seq.value);
+        gone.push_back(left);
+        results_[delivery].news.device_lists.push_back({seq, user, left});
+    }
+    Params params;
+    params.bigint(deliveries_[delivery]->piece.lease.device.value).texts(names).bigints(seqs).booleans(gone);
+    sending_.send(put_device_lists, std::move(params));
+}
+
+void Ingestion::write_account_data(std::size_t delivery, const AnswerRest& rest) {
+    std::map<std::string, const std::string*> bodies;
+    for (const AnswerRest::AccountData& event : rest.account_data) bodies[event.type] = &event.body;
+    if (bodies.empty()) return;
+    std::vector<std::string> types;
+    std::vector<std::int64_t> seqs;
+    std::vector<std::string> texts;
+    for (const auto& [type, body] : bodies) {
+        const Position seq = next_position(delivery);
+        types.push_back(type);
+        seqs.push_back(seq.value);
+        texts.push_back(*body);
+        results_[delivery].news.account_data.push_back({seq, type, *body});
+    }
+    Params params;
+    params.bigint(deliveries_[delivery]->piece.lease.device.value).texts(types).bigints(seqs).bytess(texts);
+    sending_.send(put_account_data, std::move(params));
+}
+
+/// What an answer leaves out is absent: client-server specification, "Extensions to /sync" of end-to-end encryption.
+void Ingestion::write_key_counts(std::size_t delivery, const AnswerRest& rest) {
+    KeyCounts& counts = end_of(delivery).counts;
+    if (counts.one_time_keys_count == rest.one_time_keys_count && counts.unused_fallback_key_types == rest.unused_fallback_key_types)
+        return;
+    counts.one_time_keys_count = rest.one_time_keys_count;
+    counts.unused_fallback_key_types = rest.unused_fallback_key_types;
+    counts.seq = next_position(delivery);
+    results_[delivery].news.key_counts = counts;
+    Params params;
+    params.bigint(deliveries_[delivery]->piece.lease.device.value).text(counts.one_time_keys_count).text(counts.unused_fallback_key_types);
+    params.bigint(counts.seq.value);
+    sending_.send(put_key_counts, std::move(params));
+}
+
+}  // namespace matrix_sync

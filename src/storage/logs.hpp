@@ -1,0 +1,45 @@
+// The devices' logs in PostgreSQL.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "matrix_sync/database.hpp"
+#include "matrix_sync/store.hpp"
+
+namespace matrix_sync {
+
+class PostgresLogs : public LogStore {
+  public:
+    /// `log` is given lines for the operator. Pieces under way are given up with the object.
+    PostgresLogs(Database& database, std::function<void(std::string)> log);
+    ~PostgresLogs() override;
+
+    Task<DeviceRow> device(const UserId& user, const DeviceId& device) override;
+    Task<Claim> claim(DeviceKey device, WorkerKey worker) override;
+    Task<void> release(std::vector<Lease> leases) override;
+
+    /// Pieces of several devices that come while a transaction is under way share the next one.
+    Task<Ingested> ingest(Piece piece) override;
+    Task<Ingested> ingest_aside(Lease lease, RoomId room, std::vector<Event> state) override;
+
+    /// At most some 1000 of each kind.
+    Task<News> news(DeviceKey device, Position after) override;
+    Task<std::vector<ToDeviceMessage>> to_device(DeviceKey device, Position after, int limit) override;
+    Task<std::vector<DeviceListChange>> device_lists(DeviceKey device, Position after) override;
+    Task<std::vector<AccountDataEvent>> account_data(DeviceKey device, Position after) override;
+    Task<KeyCounts> key_counts(DeviceKey device) override;
+    Task<std::vector<Entry>> typing(DeviceKey device, Milliseconds max_age) override;
+
+  private:
+    Task<DeviceRow> add_device(UserId user, DeviceId device);
+
+    Database& database_;
+    std::function<void(std::string)> log_;
+    std::unique_ptr<class IngestQueue> queue_;
+};
+
+}  // namespace matrix_sync

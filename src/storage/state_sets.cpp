@@ -1,0 +1,144 @@
+#include "storage/state_sets.hpp"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+namespace matrix_sync {
+namespace {
+
+const Statement get_state{"state_get", R"sql(
+    SELECT s.id, e.ref, e.type, e.state_key
+    FROM unnest($1::bigint[]) AS wanted (id)
+    JOIN room_state s ON s.id = wanted.id
+    LEFT JOIN room_state p ON p.id = s.parent
+    CROSS JOIN LATERAL (
+        SELECT unnest(s.refs)
+        UNION ALL
+        (SELECT unnest(p.refs) EXCEPT SELECT unnest(s.gone))
+    ) AS member (ref)
+    JOIN event e ON e.ref = member.ref
+)sql"};
+
+const Statement get_roots{"state_get_roots", R"sql(
+    SELECT s.id, coalesce(p.id, s.id), coalesce(p.refs, s.refs)
+    FROM room_state s LEFT JOIN room_state p ON p.id = s.parent
+    WHERE s.id = ANY ($1::bigint[])
+)sql"};
+
+const Statement insert_state{"state_insert", R"sql(
+    INSERT INTO room_state (room, hash, parent, refs, gone)
+    VALUES ($1::bigint, $2::bytea, $3::bigint, $4::bigint[], $5::bigint[])
+    ON CONFLICT (room, hash) DO NOTHING
+)sql"};
+
+const Statement find_states{"state_find", R"sql(
+    SELECT s.id, s.room, s.hash
+    FROM unnest($1::bigint[], $2::bytea[]) AS wanted (room, hash)
+    JOIN room_state s ON s.room = wanted.room AND s.hash = wanted.hash
+)sql"};
+
+std::vector<std::int64_t> numbers(const std::vector<EventRef>& refs) {
+    std::vector<std::int64_t> values;
+    values.reserve(refs.size());
+    for (EventRef ref : refs) values.push_back(ref.value);
+    return values;
+}
+
+std::string hash_of(const std::vector<EventRef>& refs) {
+    std::string bytes;
+    bytes.reserve(8 * refs.size());
+    for (EventRef ref : refs) {
+        for (int shift = 56; shift >= 0; shift -= 8) bytes += static_cast<char>(ref.value >> shift & 0xff);
+    }
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    if (EVP_Digest(bytes.data(), bytes.size(), digest, &size, EVP_sha256(), nullptr) != 1) throw std::runtime_error("SHA-256 failed");
+    return {reinterpret_cast<const char*>(digest), size};
+}
+
+struct Hashed {
+    RoomKey room;
+    std::string hash;
+    std::size_t index;  ///< in what was asked for
+    std::vector<EventRef> refs;
+};
+
+void insert(Sending& sending, const Hashed& set, const StateRoot* root) {
+    StoredState stored = pack_state(set.refs, root);
+    Params params;
+    params.bigint(set.room.value).bytes(set.hash);
+    if (stored.parent) {
+        params.bigint(stored.parent.value).bigints(numbers(stored.refs)).bigints(numbers(stored.gone));
+    } else {
+        params.null().bigints(numbers(stored.refs)).null();
+    }
+    sending.send(insert_state, std::move(params));
+}
+
+}  // namespace
+
+template <class Run>
+Task<std::map<StateKey, LoadedState>> load_states(Run& run, std::vector<StateKey> keys) {
+    std::map<StateKey, LoadedState> states;
+    if (keys.empty()) co_return states;
+    std::vector<std::int64_t> ids;
+    for (StateKey key : keys) ids.push_back(key.value);
+    std::ranges::sort(ids);
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+
+    Params wanted;
+    wanted.bigints(ids);
+    Query roots_query = run.run(get_roots, wanted);
+    Query states_query = run.run(get_state, wanted);
+    Rows roots = co_await roots_query;
+    for (std::size_t row = 0; row < roots.size(); ++row) {
+        StateRoot& root = states[StateKey{roots.bigint(row, 0)}].root;
+        root.key = StateKey{roots.bigint(row, 1)};
+        for (std::int64_t ref : roots.bigints(row, 2)) root.refs.push_back(EventRef{ref});
+    }
+    Rows rows = co_await states_query;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        StateName name{std::string(rows.text(row, 2)), rows.maybe_text(row, 3).value_or("")};
+        states[StateKey{rows.bigint(row, 0)}].state.emplace(std::move(name), EventRef{rows.bigint(row, 1)});
+    }
+    co_return states;
+}
+
+template Task<std::map<StateKey, LoadedState>> load_states(Database&, std::vector<StateKey>);
+template Task<std::map<StateKey, LoadedState>> load_states(Transaction&, std::vector<StateKey>);
+
+Task<std::vector<StateKey>> intern_states(Sending& sending, std::vector<NewState> states) {
+    std::vector<StateKey> keys(states.size());
+    if (states.empty()) co_return keys;
+    std::vector<Hashed> sets;
+    for (std::size_t i = 0; i < states.size(); ++i) {
+        std::vector<EventRef> refs = sorted_refs(states[i].state);
+        std::string hash = hash_of(refs);
+        sets.push_back({states[i].room, std::move(hash), i, std::move(refs)});
+    }
+    // In one order, whoever inserts: two that meet wait for each other one way only.
+    std::ranges::sort(sets, {}, [](const Hashed& set) { return std::tie(set.room, set.hash); });
+    std::vector<std::int64_t> rooms;
+    std::vector<std::string> hashes;
+    for (const Hashed& set : sets) {
+        insert(sending, set, states[set.index].root);
+        rooms.push_back(set.room.value);
+        hashes.push_back(set.hash);
+    }
+    Params wanted;
+    wanted.bigints(rooms).bytess(hashes);
+    Query query = sending.ask(find_states, std::move(wanted));
+    Rows rows = co_await query;
+    std::map<std::pair<std::int64_t, std::string>, StateKey> found;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        found[{rows.bigint(row, 1), std::string(rows.text(row, 2))}] = StateKey{rows.bigint(row, 0)};
+    }
+    for (const Hashed& set : sets) keys[set.index] = found.at({set.room.value, set.hash});
+    co_return keys;
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,73 @@
+#!/usr/bin/env node
+// Every exchange of docs/api.md is made and must be answered as the page says. `DOCS=write t/docs.t` puts the answers into the page.
+'use strict';
+
+const fs = require('node:fs');
+const path = require('node:path');
+const { test, assert, until } = require('./lib/tap');
+const { stage } = require('./lib/stage');
+const { request } = require('./lib/client');
+const matrix = require('./lib/matrix');
+
+const s = stage();
+const page = path.join(__dirname, '..', 'docs', 'api.md');
+const room = '!tea:hs.test';
+const bob = '@bob:hs.test';
+let alice;
+
+/** What happens before an exchange, or while it waits; the page names it in a comment. */
+const happenings = {
+  'bob types': () => alice.push(matrix.typing(room, bob)),
+  'bob stops while it waits': { during: () => alice.push(matrix.typing(room)) },
+  'bob sends a message to the device': {
+    during: () => alice.toDevice({ type: 'm.room_key_request', sender: bob, content: { action: 'request_cancellation', request_id: 'r1', requesting_device_id: 'BOBPHONE' } }),
+  },
+  'carol has a new device, one-time keys are low': () =>
+    alice.push({ device_lists: { changed: ['@carol:hs.test'], left: [] }, device_one_time_keys_count: { signed_curve25519: 12 }, device_unused_fallback_key_types: ['signed_curve25519'] }),
+  'the user has account data': () => alice.push({ account_data: { events: [{ type: 'm.direct', content: { [bob]: ['!dm:hs.test'] } }] } }),
+  'nothing happens': () => {},
+  'a bad body': () => {},
+};
+
+const exchange = /<!-- (.*?) -->\n```http\nPOST (\S+)\n(?:\n([\s\S]*?))?```\n```json(?: (\d+))?\n([\s\S]*?)```/g;
+
+async function make(happening, target, body, port) {
+  const { during } = happening;
+  if (!during) {
+    await happening();
+    await alice.stored();
+  }
+  const answering = request({ port, path: target, body: body || '', headers: { authorization: `Bearer ${alice.token}` } });
+  if (during) {
+    await s.waiting(1);
+    await during();
+  }
+  return answering;
+}
+
+test('the exchanges of docs/api.md', async () => {
+  alice = s.homeserver.device('@alice:hs.test', 'ALICEPHONE');
+  alice.initial = matrix.join({ [room]: matrix.room('@alice:hs.test', [matrix.message('tea?')]) });
+  await s.session(alice).sync();
+  let text = fs.readFileSync(page, 'utf8');
+  let next;
+  let count = 0;
+  for (const [whole, what, target, body, status = '200', written] of text.matchAll(exchange)) {
+    assert.ok(happenings[what], `the page says «${what}», which this test cannot do`);
+    const answer = await make(happenings[what], target.replace('NEXT', next), body, s.port);
+    assert.equal(answer.status, Number(status), what);
+    const json = answer.json;
+    if (json.next) {
+      next = json.next;
+      json.next = 'NEXT';
+    }
+    if (process.env.DOCS === 'write') {
+      text = text.replace(whole, whole.slice(0, whole.lastIndexOf(written)) + JSON.stringify(json, null, 2) + '\n```');
+    } else {
+      assert.deepEqual(json, JSON.parse(written), what);
+    }
+    count++;
+  }
+  assert.equal(count, Object.keys(happenings).length, 'every exchange was made');
+  if (process.env.DOCS === 'write') fs.writeFileSync(page, text);
+});

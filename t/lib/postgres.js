@@ -1,0 +1,114 @@
+// A private PostgreSQL: its own cluster on a unix socket. Root starts it as the user postgres, which initdb insists on.
+// With MATRIX_SYNC_PG (the socket directory of a server that trusts its user postgres) files share it and have a database each.
+'use strict';
+
+const { spawn, spawnSync, execFileSync } = require('node:child_process');
+const fs = require('node:fs');
+const path = require('node:path');
+const { dir: home, atExit } = require('./dir');
+const { until } = require('./tap');
+
+function binaries() {
+  const roots = fs.existsSync('/usr/lib/postgresql') ? fs.readdirSync('/usr/lib/postgresql') : [];
+  const newest = roots.sort((a, b) => a - b).pop();
+  return newest ? `/usr/lib/postgresql/${newest}/bin` : path.dirname(execFileSync('which', ['initdb'], { encoding: 'utf8' }));
+}
+const bin = binaries();
+
+const ids = (() => {
+  if (process.getuid() !== 0) return {};
+  const id = (flag) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
+  return { uid: id('-u'), gid: id('-g') };
+})();
+
+const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PG') && name !== 'LD_PRELOAD'));
+
+function run(program, args, options = {}) {
+  const done = spawnSync(path.join(bin, program), args, { encoding: 'utf8', env, maxBuffer: 1 << 30, cwd: '/', ...options });
+  if (done.status !== 0) throw new Error(`${program} ${args.join(' ')}: ${done.stderr || done.error}`);
+  return done.stdout;
+}
+
+class Postgres {
+  constructor(shared = process.env.MATRIX_SYNC_PG) {
+    this.shared = Boolean(shared);
+    this.socket = shared || path.join(home, 'pg');
+    this.log = path.join(this.socket, 'log');
+    this.database = `t${process.pid}`;
+  }
+
+  async start() {
+    if (!this.shared) {
+      fs.mkdirSync(this.socket);
+      if (ids.uid !== undefined) fs.chownSync(this.socket, ids.uid, ids.gid);
+      run('initdb', ['-D', `${this.socket}/data`, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], ids);
+      atExit(() => { if (this.server) this.server.kill('SIGQUIT'); });
+      await this.restart();
+    }
+    this.create(this.database);
+  }
+
+  create(name) {
+    this.query(`CREATE DATABASE ${name}`, 'postgres');
+  }
+
+  /** Starts the server that stop() ended; the data is what it was. */
+  async restart(settings = []) {
+    const options = ['listen_addresses=', `unix_socket_directories=${this.socket}`, 'fsync=off', 'max_connections=100',
+      'autovacuum=off', 'log_line_prefix=%m [%p] %d ', ...settings];
+    const out = fs.openSync(this.log, 'a');
+    this.server = spawn(path.join(bin, 'postgres'), ['-D', `${this.socket}/data`, ...options.flatMap((each) => ['-c', each])],
+      { ...ids, env, cwd: '/', stdio: ['ignore', out, out] });
+    fs.closeSync(out);
+    this.server.ended = new Promise((end) => this.server.once('exit', end));
+    await until(() => spawnSync(path.join(bin, 'pg_isready'), ['-q', '-h', this.socket], { env }).status === 0, 'PostgreSQL accepts connections');
+  }
+
+  /** SIGINT: connections are cut and everything is written; SIGQUIT: as in a crash; SIGSTOP would freeze it. */
+  async stop(signal = 'SIGINT') {
+    this.server.kill(signal);
+    await this.server.ended;
+    this.server = null;
+  }
+
+  async end() {
+    if (this.shared) this.query(`DROP DATABASE ${this.database} WITH (FORCE)`, 'postgres');
+    else if (this.server) await this.stop('SIGQUIT');
+  }
+
+  conninfo(database = this.database) {
+    return `host=${this.socket} dbname=${database} user=postgres`;
+  }
+
+  /** Rows as arrays of strings. */
+  query(sql, database = this.database) {
+    const text = run('psql', ['-XAtq', '-F', '\x1f', '-R', '\x1e', '-v', 'ON_ERROR_STOP=1', '-d', this.conninfo(database), '-c', sql]);
+    const body = text.replace(/\n$/, '');
+    return body === '' ? [] : body.split('\x1e').map((row) => row.split('\x1f'));
+  }
+
+  /** The first column of the first row; a number if it looks like one. */
+  value(sql) {
+    const [[text] = []] = this.query(sql);
+    return text !== undefined && /^-?\d{1,15}$/.test(text) ? Number(text) : text;
+  }
+
+  connections() {
+    return Number(this.query(`SELECT count(*) FROM pg_stat_activity WHERE datname = '${this.database}' AND pid <> pg_backend_pid()`, 'postgres')[0][0]);
+  }
+
+  /** Ends every connection of the module. */
+  killConnections() {
+    this.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${this.database}' AND pid <> pg_backend_pid()`, 'postgres');
+  }
+
+  dump() {
+    return run('pg_dump', ['-d', this.conninfo()]);
+  }
+
+  logText() {
+    return fs.readFileSync(this.log, 'latin1');
+  }
+}
+
+module.exports = { Postgres };

@@ -1,0 +1,127 @@
+#!/usr/bin/env node
+// Several workers: sessions of one device on both, one killed while messages flow, and reloads under waiting clients.
+'use strict';
+
+const { test, assert, until } = require('./lib/tap');
+const { stage } = require('./lib/stage');
+const matrix = require('./lib/matrix');
+
+const s = stage({ workers: 2, directives: 'matrix_sync_max_timeout 60s;' });
+const bodies = (json) => (json.to_device ? json.to_device.events.map((event) => event.content.body) : []);
+const asks = { to_device: {} };
+const initialPolls = (device) => device.polls.filter((poll) => poll.query.since === undefined).length;
+
+/** Two sessions of a device on each worker. */
+async function onBoth(device) {
+  const sessions = [];
+  for (const pid of s.nginx.workerPids()) for (let i = 0; i < 2; i++) sessions.push(await s.sessionOn(pid, device));
+  for (const session of sessions) await session.sync(asks);
+  return sessions;
+}
+
+/** Syncs until it has so many messages; a connection that breaks is what a client tries again with the same token. */
+async function read(session, count, limit = 90_000) {
+  const got = [];
+  const deadline = Date.now() + limit;
+  while (got.length < count) {
+    assert.ok(Date.now() < deadline, `${got.length} of ${count} messages after ${limit / 1000} s`);
+    try {
+      got.push(...bodies(await session.sync({}, { timeout: 2000 })));
+    } catch (error) {
+      if (!['ECONNRESET', 'ECONNREFUSED', 'EPIPE'].includes(error.code)) throw error;
+    }
+  }
+  return got;
+}
+
+test('rule 1: sessions on both workers, one poll', async () => {
+  const device = s.homeserver.device();
+  const sessions = await onBoth(device);
+  const all = Array.from({ length: 50 }, (_, i) => `${i}`);
+  const reads = sessions.map((session) => read(session, all.length));
+  for (const text of all) device.toDevice(matrix.toDevice(text));
+  for (const got of await Promise.all(reads)) assert.deepEqual(got, all);
+  assert.equal(device.overlaps, 0);
+  assert.equal(initialPolls(device), 1);
+});
+
+test('rule 1: first requests on both workers at once: one first poll', async () => {
+  const device = s.homeserver.device();
+  const sessions = [];
+  for (const pid of s.nginx.workerPids()) for (let i = 0; i < 3; i++) sessions.push(await s.sessionOn(pid, device));
+  device.initial = { to_device: { events: [matrix.toDevice('1')] } };
+  for (const json of await Promise.all(sessions.map((session) => session.sync(asks)))) assert.deepEqual(bodies(json), ['1']);
+  assert.equal(initialPolls(device), 1);
+  assert.equal(device.overlaps, 0);
+});
+
+for (const which of ['polls', 'does not poll']) {
+  test(`rule 23: the worker that ${which} is killed (-9) while messages flow: each session has each message once`, async () => {
+    const device = s.homeserver.device();
+    const sessions = await onBoth(device);
+    const owner = await until(() => s.postgres.value(`SELECT w.name FROM matrix_sync.worker w JOIN matrix_sync.device d ON d.owner = w.id WHERE d.user_id = '${device.user_id}'`));
+    const polls = s.nginx.workerPids().find((pid) => String(owner).includes(String(pid)));
+    assert.ok(polls, `no worker process in the name ${owner}`);
+    const victim = which === 'polls' ? polls : s.nginx.workerPids().find((pid) => pid !== polls);
+    const all = Array.from({ length: 120 }, (_, i) => `${i}`);
+    const reads = Promise.all(sessions.map((session) => read(session, all.length)));
+    for (const [i, text] of all.entries()) {
+      device.toDevice(matrix.toDevice(text));
+      if (i % 10 === 9 && i < 50) await device.stored();
+      if (i === 49) await s.nginx.killWorker(victim);
+    }
+    for (const got of await reads) assert.deepEqual(got, all);
+    assert.equal(initialPolls(device), 1, 'no second initial poll');
+  }, { limit: 150_000 });
+}
+
+test('rule 28: a reload with waiting clients: all are answered, no request fails, and the new workers go on', async () => {
+  const devices = Array.from({ length: 5 }, () => s.homeserver.device());
+  const sessions = (await Promise.all(devices.map(onBoth))).flat();
+  const waits = sessions.map((session) => session.ask({}, { timeout: 30_000 }));
+  await s.waiting(sessions.length);
+  const begun = Date.now();
+  const old = await s.nginx.reload();
+  for (const wait of waits) {
+    const answer = await wait;
+    assert.equal(answer.status, 200);
+    assert.deepEqual(Object.keys(answer.json), ['next']);
+  }
+  assert.ok(Date.now() - begun < 10_000, `${Date.now() - begun} ms`);
+  await until(() => s.nginx.pids().every((pid) => !old.includes(pid)), 'the old workers have ended', 20_000);
+  for (const device of devices) device.toDevice(matrix.toDevice('after'));
+  for (const session of sessions) session.agent.maxSockets = Infinity;
+  for (const got of await Promise.all(sessions.map((session) => read(session, 1, 20_000)))) assert.deepEqual(got, ['after']);
+  for (const device of devices) {
+    assert.equal(initialPolls(device), 1);
+    assert.equal(device.overlaps, 0);
+  }
+});
+
+test('rule 28: reload after reload while messages flow: each message once', async () => {
+  const device = s.homeserver.device();
+  const sessions = [s.session(device), s.session(device)];
+  for (const session of sessions) await session.sync(asks);
+  const all = Array.from({ length: 90 }, (_, i) => `${i}`);
+  const reads = Promise.all(sessions.map((session) => read(session, all.length)));
+  for (const [i, text] of all.entries()) {
+    device.toDevice(matrix.toDevice(text));
+    if (i % 30 === 29) await s.nginx.reload();
+  }
+  for (const got of await reads) assert.deepEqual(got, all);
+  assert.equal(initialPolls(device), 1);
+  assert.equal(device.overlaps, 0);
+}, { limit: 120_000 });
+
+test('rule 28: a restart of nginx: the sessions go on', async () => {
+  const device = s.homeserver.device();
+  const session = s.session(device);
+  await session.sync(asks);
+  device.toDevice(matrix.toDevice('1'));
+  await device.stored();
+  await s.nginx.quit();
+  device.toDevice(matrix.toDevice('2'));
+  await s.nginx.start();
+  assert.deepEqual(await read(session, 2, 30_000), ['1', '2']);
+  assert.equal(initialPolls(device), 1);
+});

@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# Checks of the source itself, each counted as one test; to be sourced by ./test.
+
+sources() { find src include t/unit bench -name '*.[ch]pp' 2>/dev/null | sort; }
+
+# What differs from the last commit, or from where this branch left the main one.
+changed_sources() {
+    local base
+    base=$(git merge-base HEAD origin/HEAD 2>/dev/null || git merge-base HEAD main 2>/dev/null || git rev-parse HEAD)
+    [ "$base" != "$(git rev-parse HEAD)" ] || base=$(git rev-parse --verify --quiet HEAD^ || echo HEAD)
+    { git diff --name-only --diff-filter=d "$base"; git ls-files --others --exclude-standard; } | sort -u | grep -E '^(src|include|t/unit|bench)/.*\.[ch]pp$' || true
+}
+
+# checked NAME LOG COMMAND...
+checked() {
+    local name=$1 log=$2
+    shift 2
+    if logged "$log" "$@"; then
+        passed=$((passed + 1))
+        say "$name: clean"
+    else
+        failed=$((failed + 1))
+        say "$name: not clean ($log)"
+        grep -vE '^[0-9]+ warnings? generated|^Suppressed|^Use -header' "$log" | tail -n 60
+    fi
+}
+
+run_checks() {
+    step "Checks of the source"
+    if command -v clang-format > /dev/null; then
+        checked "clang-format" build/clang-format.log check_format
+    else
+        say "clang-format is not installed: not checked"
+    fi
+    if command -v shellcheck > /dev/null; then checked "shellcheck" build/shellcheck.log shellcheck -x quickstart test .ci/run tools/packages tools/synapse; fi
+    [ "$1" = all ] || check_tidy changed
+}
+
+check_format() { sources | xargs -r clang-format --dry-run --Werror; }
+
+# clang-tidy reads the flags of the plain build, so that must have been set up.
+check_tidy() {
+    local list
+    command -v clang-tidy > /dev/null || { say "clang-tidy is not installed: not checked"; return; }
+    if [ "$1" = all ]; then list=$(sources | grep '\.cpp$'); else list=$(changed_sources | grep '\.cpp$' || true); fi
+    [ -n "$list" ] || { say "clang-tidy: no file of C++ has changed"; return; }
+    [ -e build/compile_commands.json ] || must build/configure.log "The build could not be set up." "" configure "$top/build"
+    checked "clang-tidy on $(wc -l <<< "$list") files" build/clang-tidy.log tidy "$list"
+}
+
+tidy() { xargs -n 1 -P "$(nproc)" clang-tidy --quiet -p build <<< "$1"; }

@@ -1,0 +1,164 @@
+# shellcheck shell=bash
+# Accounts, rooms and one exchange of sync v3, for ./quickstart. To be sourced after service.sh.
+# Access tokens and answers stay in a folder that only its owner reads: NAME.token holds a token, NAME.header the HTTP header with it.
+
+
+show_exchange() {
+    local request
+    if [ -z "$homeserver" ]; then prepare_world; else prepare_account; fi
+    request=$(cat "$account/request.json")
+    step "$(speaker) asks for four streams$([ -n "$homeserver" ] || echo ", while bob types and has sent her a to-device message")"
+    ask "$request"
+    print_exchange "$request"
+    print_commands "$request"
+}
+
+speaker() { if [ -z "$homeserver" ]; then echo alice; else echo "You"; fi; }
+name() { if [ -z "$homeserver" ]; then echo alice; else echo you; fi; }
+
+# --- the client-server API: api NAME METHOD PATH [BODY] gives the answer, and fails where the homeserver refuses
+
+api() {
+    local who=$1 method=$2 path=$3 body=${4:-}
+    curl -sS --max-time 60 --fail-with-body -X "$method" -H "@$account/$who.header" ${body:+-H 'Content-Type: application/json' --data-binary "$body"} \
+        "$(upstream)$path"
+}
+
+escape() { jq -rn --arg text "$1" '$text | @uri'; }
+
+keep_token() {
+    local who=$1 token=$2
+    printf '%s' "$token" > "$account/$who.token"
+    printf 'Authorization: Bearer %s' "$token" > "$account/$who.header"
+}
+
+# log_in NAME USER PASSWORD: a new device; false when the homeserver refuses.
+log_in() {
+    local answer
+    answer=$(user=$2 password=$3 jq -n '{type: "m.login.password", identifier: {type: "m.id.user", user: env.user}, password: env.password,
+        initial_device_display_name: "sync v3 quickstart"}' |
+        curl -sS --max-time 60 -H 'Content-Type: application/json' --data-binary @- "$(upstream)/_matrix/client/v3/login") || return 1
+    jq -e .access_token <<< "$answer" > /dev/null || { jq -r '.error // "no answer"' <<< "$answer" > "$dir/logs/login.log"; return 1; }
+    keep_token "$1" "$(jq -r .access_token <<< "$answer")"
+    jq -r .user_id <<< "$answer" > "$account/$1.user"
+}
+
+# --- a small world on the homeserver that ./quickstart started
+
+prepare_world() {
+    local lounge typist
+    step "Two users, alice and bob, and three rooms"
+    log_in_or_register alice
+    log_in_or_register bob
+    lounge=$(room lounge '{"name": "Lounge", "topic": "Everybody is here", "preset": "public_chat"}')
+    room kitchen '{"name": "Kitchen", "preset": "public_chat"}' > /dev/null
+    room attic '{"name": "Attic", "topic": "Quiet", "preset": "private_chat"}' > /dev/null
+    api bob POST "/_matrix/client/v3/join/$(escape "$lounge")" '{}' > /dev/null
+    typist=$(cat "$account/bob.user")
+    api alice PUT "/_matrix/client/v3/user/$(escape "$(cat "$account/alice.user")")/account_data/org.example.colour" '{"colour": "green"}' > /dev/null
+    api bob PUT "/_matrix/client/v3/sendToDevice/org.example.hello/$$" \
+        "$(jq -n --arg user "$(cat "$account/alice.user")" '{messages: {($user): {"*": {hello: "from bob"}}}}')" > /dev/null
+    echo "/_matrix/client/v3/rooms/$(escape "$lounge")/typing/$(escape "$typist")" > "$account/typing.path"
+    bob_types
+    request_for "$lounge"
+}
+
+bob_types() { api bob PUT "$(cat "$account/typing.path")" '{"typing": true, "timeout": 60000}' > /dev/null; }
+
+log_in_or_register() {
+    log_in "$1" "$1" "password of $1" && return
+    jq -n --arg user "$1" '{username: $user, password: "password of \($user)", inhibit_login: true, auth: {type: "m.login.dummy"}}' |
+        curl -sS -o "$dir/logs/register.log" --max-time 60 -H 'Content-Type: application/json' --data-binary @- \
+            "$(upstream)/_matrix/client/v3/register"
+    log_in "$1" "$1" "password of $1" || fail "The homeserver does not let $1 in: $(cat "$dir/logs/login.log")" \
+        "If the folder is broken, begin anew: ./quickstart --stop, rm -r ${dir@Q}, ./quickstart"
+}
+
+# room NAME SETTINGS: its ID; made when alice has no such room yet.
+room() {
+    local alias="#$1:localhost" known
+    if known=$(api alice GET "/_matrix/client/v3/directory/room/$(escape "$alias")" 2> /dev/null); then
+        jq -r .room_id <<< "$known"
+    else
+        api alice POST /_matrix/client/v3/createRoom "$(jq --arg name "$1" '. + {room_alias_name: $name}' <<< "$2")" | jq -r .room_id
+    fi
+}
+
+# --- an account of somebody's own
+
+prepare_account() {
+    local room
+    step "Your account"
+    if [ -n "$token" ]; then
+        keep_token you "$token"
+    else
+        ask_for_account
+        log_in you "$user" "$password" || fail "The homeserver does not let you in: $(cat "$dir/logs/login.log")" \
+            "Without a login by password (single sign-on), give an access token: --token TOKEN"
+        echo "$homeserver" > "$account/own-device"
+    fi
+    api you GET /_matrix/client/v3/account/whoami > "$dir/logs/whoami.log" 2>&1 ||
+        fail "The homeserver does not take the access token: $(cat "$dir/logs/whoami.log")"
+    room=$(api you GET /_matrix/client/v3/joined_rooms | jq -r '.joined_rooms[0] // "!none:example.org"')
+    request_for "$room"
+}
+
+ask_for_account() {
+    if [ -z "$user" ]; then
+        [ -t 0 ] || fail "Whose account? Give --user NAME and --password PASSWORD, or --token TOKEN."
+        read -rp '    Matrix user (@you:example.org): ' user
+    fi
+    if [ -z "$password" ]; then
+        [ -t 0 ] || fail "No password: give --password PASSWORD, or set MATRIX_PASSWORD."
+        read -rsp '    Password: ' password
+        printf '\n'
+    fi
+}
+
+# The device made for this ends with it.
+forget_device() {
+    [ -e "$account/own-device" ] || return 0
+    [ -n "$homeserver" ] || homeserver=$(cat "$account/own-device")
+    api you POST /_matrix/client/v3/logout '{}' > /dev/null 2>&1 || say "(The device of this trial could not be logged out.)"
+    rm -f "$account/own-device" "$account"/you.*
+}
+
+# --- the exchange
+
+request_for() {
+    jq -cn --arg room "$1" '{typing: {room_id: $room}, to_device: {}, account_data: {}, e2ee: {}}' > "$account/request.json"
+}
+
+# A first request of a device waits for the first poll of the homeserver; for a big account that takes a while.
+ask() {
+    local status
+    status=$(curl -sS --max-time 300 -o "$account/answer.raw" -w '%{http_code}' -X POST -H "@$account/$(name).header" -H 'Content-Type: application/json' \
+        --data-binary "$1" "$(url)/_matrix/client/v3/sync") || fail "nginx gave no answer." "Its log: $dir/nginx/error.log"
+    [ "$status" = 200 ] || fail "Sync v3 answered $status: $(head -c 500 "$account/answer.raw")" "nginx's log: $dir/nginx/error.log"
+    jq . "$account/answer.raw" > "$account/answer.json"
+}
+
+print_exchange() {
+    local lines
+    printf '\nPOST %s/_matrix/client/v3/sync\nAuthorization: Bearer (in %s)\n' "$(url)" "$account/$(name).token"
+    jq . <<< "$1"
+    printf '\n200 OK\n'
+    lines=$(wc -l < "$account/answer.json")
+    head -n 80 "$account/answer.json"
+    [ "$lines" -le 80 ] || say "… $((lines - 80)) lines more in $account/answer.json"
+    printf '\n'
+}
+
+print_commands() {
+    local sync header
+    sync="$(url)/_matrix/client/v3/sync"
+    header="-H \"Authorization: Bearer \$(cat $account/$(name).token)\""
+    step "The same again:"
+    printf '%s\n' "curl -sX POST '$sync' $header -d '$1' | jq ."
+    step "What is new since then, waiting up to 30 seconds for it (and so on with each answer's \"next\"):"
+    printf '%s\n' "curl -sX POST '$sync?timeout=30000&since=$(jq -r '.next | @uri' "$account/answer.json")' $header | jq ."
+    [ -n "$homeserver" ] || {
+        say "and meanwhile, from another terminal, bob stops typing:"
+        printf '%s\n' "curl -sX PUT '$(url)$(cat "$account/typing.path")' -H \"Authorization: Bearer \$(cat $account/bob.token)\" -d '{\"typing\": false}'"
+    }
+}
