@@ -91,8 +91,7 @@ test('rule 7: a token is checked again from time to time', async () => {
   await session.sync(asks);
   s.postgres.query("UPDATE matrix_sync.token SET verified = now() - interval '30 days'");
   await s.nginx.reload();
-  await session.sync();
-  await until(() => whoamis((seen) => seen.device === device) === 2, 'another whoami');
+  await until(async () => { await session.sync(); return whoamis((seen) => seen.device === device) === 2; }, 'another whoami');
 });
 
 test('rule 7: a token that turned out to be another device\'s opens nothing of the first', async () => {

@@ -7,7 +7,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { test, assert } = require('./lib/tap');
-const { Nginx } = require('./lib/nginx');
+const { Nginx, freePort } = require('./lib/nginx');
 const { dir } = require('./lib/dir');
 
 const top = path.join(__dirname, '..');
@@ -32,9 +32,9 @@ function compiler() {
   return spawnSync('ccache', ['--version']).status === 0 ? 'ccache cc' : 'cc';
 }
 
-test('the stock nginx loads it', () => {
+test('the stock nginx loads it', async () => {
   const nginx = new Nginx({ server: 'location / { matrix_sync http://127.0.0.1:1; } location = /status { matrix_sync_status; }' });
-  nginx.port = 1;
+  nginx.port = await freePort();
   nginx.http = 'matrix_sync_database "host=/nowhere dbname=none";';
   const config = nginx.config().replace(/load_module .*;/, `load_module ${objects}/ngx_http_matrix_sync_module.so;`);
   assert.ok(fs.existsSync(path.join(objects, 'ngx_http_matrix_sync_module.so')));

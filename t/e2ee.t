@@ -39,11 +39,16 @@ class Client {
   }
 
   async receive({ to_device, e2ee = {} }) {
-    const { device_lists: lists = {}, device_one_time_keys_count: counts, device_unused_fallback_key_types: fallback } = e2ee;
-    if (counts) this.keyCounts.push(counts.signed_curve25519);
+    const { device_lists: lists = {} } = e2ee;
+    // Sync v3 says how many keys there are when that has changed; the machine takes every silence for "none are left".
+    if (e2ee.device_one_time_keys_count) {
+      this.counts = e2ee.device_one_time_keys_count;
+      this.fallback = e2ee.device_unused_fallback_key_types;
+      this.keyCounts.push(this.counts.signed_curve25519);
+    }
     const ids = (users = []) => users.map((user) => new UserId(user));
     await this.machine.receiveSyncChanges(JSON.stringify(to_device ? to_device.events : []), new DeviceLists(ids(lists.changed), ids(lists.left)),
-      new Map(Object.entries(counts || {})), fallback && new Set(fallback));
+      new Map(Object.entries(this.counts)), this.fallback && new Set(this.fallback));
     await this.sendOutgoing();
   }
 

@@ -115,10 +115,10 @@ test('the homeserver cannot be reached: 502', async () => {
 
 test('429 with nothing to serve is passed on', async () => {
   const device = s.homeserver.device();
-  device.failPolls({ status: 429, body: { errcode: 'M_LIMIT_EXCEEDED', error: 'Slowly', retry_after_ms: 60_000 } }, Infinity);
+  device.failPolls({ status: 429, body: { errcode: 'M_LIMIT_EXCEEDED', error: 'Slowly', retry_after_ms: 8000 } }, Infinity);
   const answer = await s.session(device).ask({});
   assert.deepEqual([answer.status, answer.json.errcode], [429, 'M_LIMIT_EXCEEDED']);
-  assert.ok(answer.json.retry_after_ms > 50_000 && answer.json.retry_after_ms <= 60_000);
+  assert.ok(answer.json.retry_after_ms > 4000 && answer.json.retry_after_ms <= 16_000);
   s.homeserver.heal();
 });
 
@@ -152,10 +152,10 @@ test('rule 8: with data at hand it is served, and the status page says how stale
   device.failPolls({ status: 503, body: {} }, Infinity);
   device.push({});
   await until(async () => (await s.figure('polls_failing')) > 0, 'the status page says that polls fail');
-  await until(async () => (await s.figure('stalest')) >= 1, 'the status page says for how long');
+  await until(async () => (await s.figure('stalest_ms')) >= 1000, 'the status page says for how long');
   await session.sync();
   assert.equal((await s.session(device).sync({ account_data: {} })).account_data.events.length, 1);
   s.homeserver.heal();
   await until(async () => { await session.sync(); return device.quiet; }, 'it goes on by itself', 40_000);
-  await until(async () => (await s.figure('polls_failing')) === 0);
+  await until(async () => (await s.figure('polls_failing')) === 0, 'no poll fails any more', 40_000);
 });

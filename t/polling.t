@@ -8,7 +8,7 @@ const matrix = require('./lib/matrix');
 
 const s = stage({
   directives: 'matrix_sync_poll_timeout 1s;',
-  serverDirectives: (self) => `location = /idle { matrix_sync ${self.url}; matrix_sync_poll_idle 1s; }`,
+  serverDirectives: (self) => `location = /idle { matrix_sync ${self.url}; matrix_sync_poll_idle 1s; matrix_sync_poll_timeout 1s; }`,
 });
 const bodies = (json) => (json.to_device ? json.to_device.events.map((event) => event.content.body) : []);
 

@@ -2,7 +2,7 @@
 // The since token: repeated, older, forged, somebody else's.
 'use strict';
 
-const { test, assert } = require('./lib/tap');
+const { test, assert, until } = require('./lib/tap');
 const { stage } = require('./lib/stage');
 const matrix = require('./lib/matrix');
 
@@ -57,6 +57,7 @@ test('an older token: an answer while what it needs is kept, or an unknown sessi
     await session.syncUntil((json) => json.to_device);
   }
   await session.sync();
+  await until(() => s.postgres.value(`SELECT count(*) FROM matrix_sync.to_device t JOIN matrix_sync.device d ON d.id = t.device WHERE d.user_id = '${device.user_id}'`) === 0, 'what was acknowledged is deleted');
   const answer = await session.ask({}, { since: oldest });
   if (answer.status === 400) return assert.deepEqual(answer.json, unknown);
   assert.equal(answer.status, 200);

@@ -64,10 +64,10 @@ test('news ends the wait', async () => {
 
 test('several wait, and each is woken', async () => {
   const { device } = inRooms();
-  const sessions = Array.from({ length: 20 }, () => s.session(device));
+  const sessions = Array.from({ length: 16 }, () => s.session(device));
   for (const session of sessions) await session.sync({ account_data: {} });
   const waits = sessions.map((session) => session.ask({}, long));
-  await s.waiting(20);
+  await s.waiting(16);
   device.push({ account_data: { events: [{ type: 'a.b', content: {} }] } });
   for (const wait of waits) assert.equal((await wait).json.account_data.events.length, 1);
 });
@@ -150,19 +150,19 @@ test('requests of one connection are answered in order (pipelining)', async () =
 test('a request that brings no news makes no query', async () => {
   const { rooms, session } = inRooms('here');
   s.postgres.query(`ALTER DATABASE ${s.postgres.database} SET log_statement = 'all'`);
-  await s.nginx.reload();
+  const old = await s.nginx.reload();
+  await until(() => s.nginx.pids().every((pid) => !old.includes(pid)), 'the old worker has ended', 20_000);
   const body = { typing: { room_id: rooms.here }, to_device: {}, e2ee: {}, account_data: {} };
   await session.sync(body);
   await session.sync();
   await session.sync({}, { timeout: 50 });
-  const queries = () => s.postgres.logText().split(' LOG: ').filter((line) => /^ +(execute|statement)/.test(line)).length;
-  const before = queries();
+  const queries = () => s.postgres.logText().split(' LOG: ').filter((line) => /^ +(execute|statement)/.test(line));
+  const before = queries().length;
   assert.ok(before > 0, 'queries are logged');
   const begun = Date.now();
   for (let i = 0; i < 100; i++) assert.deepEqual(Object.keys(await session.sync({}, { timeout: i % 10 === 0 ? 20 : 0 })), ['next']);
   for (let i = 0; i < 20; i++) assert.deepEqual(Object.keys(await session.sync(body)), ['next']);
-  const made = queries() - before;
-  // The worker's own row and the like go on meanwhile: a few a second.
-  const own = 5 + (Date.now() - begun) / 200;
-  assert.ok(made <= own, `120 requests made ${made} queries`);
+  const made = queries().slice(before);
+  // The worker's own row and the like go on meanwhile.
+  assert.ok(made.length <= 3 + (Date.now() - begun) / 500, `120 requests made ${made.length} queries:\n${made.join('')}`);
 });

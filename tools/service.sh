@@ -154,13 +154,38 @@ http {
         proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;
 
         location = /_matrix/client/v3/sync {
-            matrix_sync $(upstream);
+            $(poll_directive)
             proxy_pass $(upstream);
             proxy_read_timeout 120s;
         }
         location /_matrix { proxy_pass $(upstream); }
         location = /status { matrix_sync_status; }
+        $([ -z "$homeserver" ] || poll_location)
     }
 }
+CONF
+}
+
+poll_directive() {
+    if [ -z "$homeserver" ]; then echo "matrix_sync $(upstream);"; else echo "matrix_sync_poll_location @poll;"; fi
+}
+
+# A homeserver somewhere else goes by its own name, not by the one that the client used for this nginx.
+poll_location() {
+    cat <<CONF
+location @poll {
+            proxy_pass $(upstream);
+            proxy_method GET;
+            proxy_pass_request_body off;
+            proxy_set_header Host \$proxy_host;
+            proxy_set_header Connection "";
+            proxy_read_timeout 15m;
+            proxy_buffering off;
+            proxy_buffer_size 64k;
+            proxy_buffers 4 64k;
+            proxy_busy_buffers_size 128k;
+            proxy_ignore_headers X-Accel-Redirect X-Accel-Buffering;
+            access_log off;
+        }
 CONF
 }

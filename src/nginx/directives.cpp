@@ -33,7 +33,7 @@ char* enable(ngx_conf_t* cf, LocationConf& conf, PollLocation* poll) {
 
 char* set_matrix_sync(ngx_conf_t* cf, ngx_command_t*, void* data) {
     auto& conf = *static_cast<LocationConf*>(data);
-    if (conf.poll) return const_cast<char*>("stands beside \"matrix_sync_poll_location\", which says where to poll: remove one of them");
+    if (conf.poll && !conf.poll->generated) return const_cast<char*>("stands beside \"matrix_sync_poll_location\", which says where to poll: remove one of them");
     if (conf.enabled != NGX_CONF_UNSET) return is_duplicate();
     ngx_str_t url = argument(cf);
     if (view(url) == "off") {

@@ -168,15 +168,15 @@ class Homeserver {
     this.requests.push(seen);
     response.on('close', () => { seen.closed = true; seen.wake(); });
     response.on('error', () => {});
-    const found = this.faults.find((each) => each.matches(seen));
-    if (found && --found.times <= 0) this.faults.splice(this.faults.indexOf(found), 1);
-    const fault = found ? found.fault : {};
     if (seen.route === 'sync' && seen.device) {
       seen.device.polls.push(seen);
       if ([...seen.device.waiting].some((poll) => !poll.closed)) seen.device.overlaps++;
       seen.device.waiting.add(seen);
       response.on('close', () => seen.device.waiting.delete(seen));
     }
+    if (seen.route === 'sync' && seen.device) await this.news(seen);
+    if (seen.closed) return;
+    const fault = this.fault(seen);
     if (fault.never) return;
     if (fault.hold) await fault.hold;
     if (fault.reset) { request.socket.destroy(); return; }
@@ -187,6 +187,25 @@ class Homeserver {
     if (fault.cut !== undefined) await cut(response, answer, fault.cut);
     else if (answer && answer[Symbol.asyncIterator]) await stream(response, answer);
     else reply(response, status, answer, headers);
+  }
+
+  /** The fault that the request meets, if any; a poll meets it when its wait ends. */
+  fault(seen) {
+    const found = this.faults.find((each) => each.matches(seen));
+    if (found && --found.times <= 0) this.faults.splice(this.faults.indexOf(found), 1);
+    return found ? found.fault : {};
+  }
+
+  /** Waits until there is something for a poll to be told, or its time is up. */
+  async news(seen) {
+    const { device, query } = seen;
+    const limit = Number(query.timeout || 0);
+    if (query.since === undefined || device.position(query.since) !== device.answers.length || limit === 0) return;
+    device.acknowledged = device.answers.length;
+    await new Promise((wake) => {
+      const timer = setTimeout(wake, limit);
+      seen.wake = () => { clearTimeout(timer); wake(); };
+    });
   }
 
   /** [status, body, headers] as a homeserver in good health gives it. */
@@ -211,20 +230,11 @@ class Homeserver {
     return [404, { errcode: 'M_UNRECOGNIZED', error: 'Unrecognized request' }];
   }
 
-  async sync(seen) {
-    const { device, query } = seen;
+  sync({ device, query }) {
     if (query.since === undefined) return [200, complete(device, device.initial, 0)];
     const at = device.position(query.since);
     if (at < 0) return [400, { errcode: 'M_UNKNOWN', error: 'Invalid stream token' }];
     device.acknowledged = Math.max(device.acknowledged, at);
-    const limit = Number(query.timeout || 0);
-    if (at === device.answers.length && limit > 0) {
-      await new Promise((wake) => {
-        const timer = setTimeout(wake, limit);
-        seen.wake = () => { clearTimeout(timer); wake(); };
-      });
-      if (this.revoked.has(seen.token)) return [401, this.revoked.get(seen.token)];
-    }
     if (at === device.answers.length) return [200, { next_batch: device.batch(at) }];
     const answer = device.answers[at];
     if (typeof answer === 'function' || device.acknowledged <= at) return [200, complete(device, answer, at + 1)];

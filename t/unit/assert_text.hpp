@@ -1,5 +1,5 @@
-// Check keeps pointers to the characters it compares; a std::string that a call gave is gone by then. This one keeps the strings. Include it
-// with suite.hpp.
+// Check keeps pointers to the characters it compares; a std::string that a call gave is gone by then. This one keeps the strings. Include
+// it with suite.hpp.
 #pragma once
 
 #include <string>

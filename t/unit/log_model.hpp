@@ -1,8 +1,6 @@
 // The log of one device in the one room of a world, in memory: the core's algorithm and nothing else, and ways to get it wrong.
 #pragma once
 
-#include <check.h>
-
 #include <map>
 #include <string>
 #include <vector>
@@ -10,6 +8,8 @@
 #include "core/log/append.hpp"
 #include "core/log/read.hpp"
 #include "world.hpp"
+// Last: its macros are words that the standard library uses.
+#include <check.h>
 
 namespace world {
 
@@ -45,8 +45,10 @@ class Log {
     bool empty() const { return entries_.empty(); }
     void acknowledge() { acknowledged_ = end(); }
 
-    void ingest(const Answer& answer) {
+    /// An answer that was cut off has no token yet that follows it.
+    void ingest(const Answer& answer, bool whole = true) {
         ListedPart part = listed(answer);
+        if (!whole) part.next_batch.clear();
         KnownEntries known = known_entries();
         Placed placed = place_with_faults(known, part);
         StateKey state = state_of(known, part);

@@ -270,7 +270,7 @@ START_TEST(no_world_violates_anything) {
     std::uint64_t runs_done = 0;
     const std::vector<Options> all = all_options();
     for (std::size_t kind = 0; kind < all.size(); ++kind) {
-        for (std::uint64_t run = 0; run < runs(150); ++run, ++runs_done) {
+        for (std::uint64_t run = 0; run < runs(80); ++run, ++runs_done) {
             const Violations violations = Trial(seed() + run, all[kind], right, tally).run();
             ck_assert_msg(violations.empty(), "kind %zu, seed %llu: %s", kind, static_cast<unsigned long long>(seed() + run),
                           violations.begin()->c_str());
