@@ -242,13 +242,15 @@ void Ingestion::write_account_data(std::size_t delivery, const AnswerRest& rest)
     sending_.send(put_account_data, std::move(params));
 }
 
-/// What an answer leaves out is absent: client-server specification, "Extensions to /sync" of end-to-end encryption.
+/// What an answer leaves out is as it was before.
 void Ingestion::write_key_counts(std::size_t delivery, const AnswerRest& rest) {
     KeyCounts& counts = end_of(delivery).counts;
-    if (counts.one_time_keys_count == rest.one_time_keys_count && counts.unused_fallback_key_types == rest.unused_fallback_key_types)
-        return;
-    counts.one_time_keys_count = rest.one_time_keys_count;
-    counts.unused_fallback_key_types = rest.unused_fallback_key_types;
+    KeyCounts now = counts;
+    if (rest.one_time_keys_count) now.one_time_keys_count = rest.one_time_keys_count;
+    if (rest.unused_fallback_key_types) now.unused_fallback_key_types = rest.unused_fallback_key_types;
+    bool same = now.one_time_keys_count == counts.one_time_keys_count && now.unused_fallback_key_types == counts.unused_fallback_key_types;
+    if (same) return;
+    counts = now;
     counts.seq = next_position(delivery);
     results_[delivery].news.key_counts = counts;
     Params params;

@@ -221,7 +221,7 @@ class SideBySide {
         const bool acknowledged = chance_.of(.8);
         const bool at_once = acknowledged && chance_.of(.5);
         deliver(side, *answer, at_once);
-        if (chance_.of(.15)) deliver(side, *answer, false);
+        if (!at_once && chance_.of(.2)) deliver(side, *answer, false);
         if (acknowledged) {
             if (!at_once) ingest(storage_, piece(side.lease, token(side.since), {}, token(made)));
             side.model.acknowledge();
