@@ -40,7 +40,7 @@ class Client {
 
   async receive({ to_device, e2ee = {} }) {
     const { device_lists: lists = {} } = e2ee;
-    // Sync v3 says how many keys there are when that has changed; the machine takes every silence for "none are left".
+    // Sync v3 says how many keys there are when that has changed; to the machine silence means that none are left.
     if (e2ee.device_one_time_keys_count) {
       this.counts = e2ee.device_one_time_keys_count;
       this.fallback = e2ee.device_unused_fallback_key_types;
@@ -58,6 +58,7 @@ class Client {
 
   async deliver(request) {
     const answer = await requests[request.type](this.account, request);
+    if (request.type === RequestType.KeysUpload) this.counts = answer.one_time_key_counts;
     await this.machine.markRequestAsSent(request.id, request.type, JSON.stringify(answer));
   }
 
