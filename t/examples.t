@@ -124,7 +124,7 @@ test('synapse.conf: sync v3, classic sync, media, federation and .well-known bes
   const [key, certificate] = makeCertificate('matrix.example.org');
   const user = process.getuid() === 0 ? 'www-data' : execFileSync('id', ['-un'], { encoding: 'utf8' }).trim();
   const nginx = await start('synapse.conf', {
-    'host=/run/postgresql dbname=syncv3 user=syncv3 passfile=/etc/nginx/syncv3.pgpass': () => `${postgres.conninfo()} passfile=/dev/null`,
+    'host=/run/postgresql dbname=syncv3 user=syncv3 passfile=/etc/nginx/syncv3.pgpass': () => `${postgres.conninfo()} connect_timeout=10`,
     'server 127.0.0.1:8008;': `server 127.0.0.1:${homeserver.port};`,
     '/etc/ssl/matrix.example.org.crt': certificate, '/etc/ssl/matrix.example.org.key': key, 'user www-data;': `user ${user};`,
   });
@@ -169,7 +169,11 @@ test('tls-homeserver.conf: a homeserver with a certificate of somebody else gets
     const nginx = await start('tls-homeserver.conf', tlsReplacements(wrong));
     const device = homeserver.device();
     const before = homeserver.requests.length;
-    assert.equal((await plain(nginx.ports[80])(syncPath, device.token, {})).status, 502);
+    const answer = await until(async () => {
+      const asked = await plain(nginx.ports[80])(syncPath, device.token, {});
+      return asked.status !== 503 && asked;
+    }, 'a connection to PostgreSQL');
+    assert.equal(answer.status, 502);
     assert.equal(homeserver.requests.length, before, 'no request came through');
   }
 });

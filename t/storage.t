@@ -25,7 +25,7 @@ const log = (device, room) => rows(`SELECT l.section, l.gap, l.limited, l.prev_b
     array_to_string(ARRAY(SELECT e.event_id FROM unnest(l.events) WITH ORDINALITY u(ref, n) JOIN matrix_sync.event e ON e.ref = u.ref ORDER BY n), ' '),
     l.transaction_ids
   FROM matrix_sync.log l JOIN matrix_sync.device d ON d.id = l.device JOIN matrix_sync.room r ON r.id = l.room
-  WHERE d.user_id = '${device.user_id}' AND d.device_id = '${device.device_id}' AND r.room_id = '${room}' ORDER BY seq`)
+  WHERE d.user_id = '${device.user_id}' AND d.device_id = '${device.device_id}' AND r.room_id = '${room}' ORDER BY l.seq`)
   .map(([section, gap, limited, prev_batch, next_batch, state, events, transaction_ids]) => ({
     section: Number(section), gap: gap === 't', limited: limited === 't', prev_batch, next_batch, state, events: events.split(' ').filter(Boolean), transaction_ids,
   }));

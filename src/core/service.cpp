@@ -110,6 +110,7 @@ struct Service::Impl : WorkerStore::Mail {
     }
 
     Task<Reply> answer(Request request);
+    Task<void> known_to_database();
     Task<Turn> open(Served& served, const Request& request, const Json& body);
     Task<Turn> resume_session(Served& served, const Request& request, std::string_view since, const Json& body);
     Task<void> first_poll(Served& served, Milliseconds limit);
@@ -144,8 +145,8 @@ struct Service::Impl : WorkerStore::Mail {
 Task<Reply> Service::Impl::answer(Request request) {
     std::string access_token = bearer(request.authorization);
     ++worker.status.requests;
-    if (!worker.self) throw unavailable();
     settings = request.settings;
+    co_await known_to_database();
     DeviceRow row = co_await access.check(access_token, request.client, request.homeserver);
     RequestQuery query = parse_query(request.query);
     Json body = parse_body(request.body);
@@ -162,6 +163,15 @@ Task<Reply> Service::Impl::answer(Request request) {
         turn = co_await resume_session(served, request, query.since, body);
     }
     co_return co_await wait(served, access_token, std::move(turn), std::min(query.timeout, request.settings->max_timeout));
+}
+
+/// A worker that has just started, or was cut off for a moment, is registered soon.
+Task<void> Service::Impl::known_to_database() {
+    Instant until = worker.loop.now() + kSyncedLimit;
+    while (!worker.self && !worker.closing) {
+        if (worker.loop.now() >= until) throw unavailable();
+        co_await worker.registered.wait(until - worker.loop.now());
+    }
 }
 
 Task<Turn> Service::Impl::open(Served& served, const Request& request, const Json& body) {
@@ -198,6 +208,7 @@ Task<Turn> Service::Impl::resume_session(Served& served, const Request& request,
         turn.token.filter = co_await sessions.number(*turn.session, turn.token.filter, turn.filter);
     }
     co_await sessions.acknowledge(*turn.session, base->acknowledged(turn.token.cursors));
+    served.device.acknowledged(turn.session->acknowledged);
     Resumed resumed = resume(*base, *turn.filter, turn.token);
     co_await sessions.change_streams(*turn.session, turn.filter->acknowledged(resumed.cursors));
     turn.token.cursors = resumed.cursors;

@@ -16,13 +16,14 @@ const Statement roll_back{"roll_back", "ROLLBACK"};
 std::string one_line(std::string_view text) {
     std::string line;
     for (char c : text) {
-        if (c != '\n') {
-            line += c;
-        } else if (!line.empty()) {
+        if (c == '\n') {
             line += "; ";
+        } else if (c != '\t') {
+            line += c;
         }
     }
-    return line.ends_with("; ") ? line.substr(0, line.size() - 2) : line;
+    while (line.ends_with("; ")) line.resize(line.size() - 2);
+    return line;
 }
 
 }  // namespace
@@ -45,7 +46,8 @@ void Connection::open() {
         loop_.post(broke_);
         return;
     }
-    PQsetNoticeReceiver(pg_, [](void*, const PGresult*) {}, nullptr);
+    PQsetNoticeReceiver(
+        pg_, [](void*, const PGresult*) {}, nullptr);
     loop_.arm(deadline_, patience);
     want_write(true);
 }
@@ -129,7 +131,8 @@ Task<void> Connection::check() {
     Query query(std::move(pending));
     Rows rows = co_await query;
     if (rows.integer(0, 0) != PQbackendPID(pg_)) {
-        throw DatabaseUnavailable("a connection pooler answers instead of PostgreSQL: matrix_sync_database has to connect to PostgreSQL directly");
+        throw DatabaseUnavailable(
+            "a connection pooler answers instead of PostgreSQL: matrix_sync_database has to connect to PostgreSQL directly");
     }
 }
 
@@ -146,8 +149,8 @@ void Connection::send(const Statement& statement, const Params& params, std::sha
         lengths.push_back(static_cast<int>(value.data.size()));
     }
     std::vector<int> formats(given.size(), 1);
-    bool sent = send_prepare(statement) && PQsendQueryPrepared(pg_, prepared_[&statement].c_str(), static_cast<int>(given.size()), values.data(),
-                                                               lengths.data(), formats.data(), 1);
+    bool sent = send_prepare(statement) && PQsendQueryPrepared(pg_, prepared_[&statement].c_str(), static_cast<int>(given.size()),
+                                                               values.data(), lengths.data(), formats.data(), 1);
     if (!sent) {
         broken_ = PQerrorMessage(pg_);
         loop_.post(broke_);

@@ -88,8 +88,8 @@ class Connection {
     ngx_connection_t* socket_ = nullptr;
     std::deque<Sent> sent_;
     std::map<const Statement*, std::string> prepared_;
-    unsigned statements_ = 0;    ///< for their names
-    std::exception_ptr error_;   ///< the first one since the last sync
+    unsigned statements_ = 0;     ///< for their names
+    std::exception_ptr error_;    ///< the first one since the last sync
     bool wants_answers_ = false;  ///< something was sent that no sync follows yet
     std::string broken_;
     Job checking_;

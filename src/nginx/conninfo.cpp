@@ -24,7 +24,8 @@ std::string label_of(const PQconninfoOption* options) {
     for (const char* keyword : shown) {
         for (const auto* option = options; option->keyword; ++option) {
             // A dbname may itself be a connection string, with a password in it.
-            if (std::string_view(option->keyword) != keyword || !option->val || std::string_view(option->val).find_first_of("=:") != std::string_view::npos) {
+            if (std::string_view(option->keyword) != keyword || !option->val ||
+                std::string_view(option->val).find_first_of("=:") != std::string_view::npos) {
                 continue;
             }
             label += (label.empty() ? "" : " ") + std::string(keyword) + "=" + option->val;
@@ -41,7 +42,9 @@ CheckedConninfo check_conninfo(const std::string& conninfo) {
     std::unique_ptr<char, decltype(&PQfreemem)> owned(error, PQfreemem);
     if (options) return {.wrong = {}, .label = label_of(options.get())};
 
-    std::string wrong = "needs a connection string as libpq takes it, such as \"host=/run/postgresql dbname=syncv3\" or \"postgresql:///syncv3?host=/run/postgresql\"";
+    std::string wrong =
+        "needs a connection string as libpq takes it, such as \"host=/run/postgresql dbname=syncv3\" or "
+        "\"postgresql:///syncv3?host=/run/postgresql\"";
     // libpq quotes what it could not read: that may be a password with a space in it.
     bool may_show = error && conninfo.find("pass") == std::string::npos && conninfo.find('@') == std::string::npos;
     if (may_show) {

@@ -245,11 +245,11 @@ void NginxDatabase::fail_turns(const std::string& why) {
 void NginxDatabase::opened(Connection& connection) {
     Line& line = line_of(connection);
     line.pause = shortest_pause;
-    line.complained = false;
+    bool again = std::exchange(line.complained, false);
     if (&line != &first()) return give(line);
 
     starting_.cancel();
-    if (std::exchange(first().complained, false)) log_(LogLevel::notice, "connected to the database again");
+    if (again) log_(LogLevel::notice, "connected to the database again");
     up_ = true;
     if (listener_) listener_->connected();
     for (auto& early : std::exchange(early_, {})) {
@@ -280,7 +280,8 @@ void NginxDatabase::first_closed(const std::string& why) {
     bool was_up = std::exchange(up_, false);
     if (was_up) ++counted_.lost;
     if (!std::exchange(first().complained, true)) {
-        log_(LogLevel::error, (was_up ? "the connection to the database was lost, trying again: " : "cannot connect to the database, trying again: ") + why);
+        log_(LogLevel::error,
+             (was_up ? "the connection to the database was lost, trying again: " : "cannot connect to the database, trying again: ") + why);
     }
     if (was_up && listener_) listener_->disconnected();
     if (!starting()) fail_turns(why);

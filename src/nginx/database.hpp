@@ -25,8 +25,8 @@ struct DatabaseStatus {
     unsigned waiting = 0;      ///< now, for a connection
     std::uint64_t queries = 0;
     std::uint64_t transactions = 0;
-    std::uint64_t errors = 0;  ///< statements that PostgreSQL refused
-    std::uint64_t lost = 0;    ///< times that the first connection was lost
+    std::uint64_t errors = 0;                         ///< statements that PostgreSQL refused
+    std::uint64_t lost = 0;                           ///< times that the first connection was lost
     std::map<std::string, std::uint64_t> statements;  ///< by name, alone or in a transaction
 };
 

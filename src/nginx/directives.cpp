@@ -18,6 +18,11 @@ char* is_duplicate() {
 char* failed() {
     return static_cast<char*>(NGX_CONF_ERROR);
 }
+char* refuse(ngx_conf_t* cf, std::string_view text) {
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%*s", text.size(), text.data());
+    return failed();
+}
+
 ngx_str_t argument(ngx_conf_t* cf) {
     return static_cast<ngx_str_t*>(cf->args->elts)[1];
 }
@@ -33,7 +38,8 @@ char* enable(ngx_conf_t* cf, LocationConf& conf, PollLocation* poll) {
 
 char* set_matrix_sync(ngx_conf_t* cf, ngx_command_t*, void* data) {
     auto& conf = *static_cast<LocationConf*>(data);
-    if (conf.poll && !conf.poll->generated) return const_cast<char*>("stands beside \"matrix_sync_poll_location\", which says where to poll: remove one of them");
+    if (conf.poll && !conf.poll->generated)
+        return const_cast<char*>("stands beside \"matrix_sync_poll_location\", which says where to poll: remove one of them");
     if (conf.enabled != NGX_CONF_UNSET) return is_duplicate();
     ngx_str_t url = argument(cf);
     if (view(url) == "off") {
@@ -64,8 +70,7 @@ char* set_database(ngx_conf_t* cf, ngx_command_t*, void* data) {
     return guard(cf->log, failed(), [&]() -> char* {
         auto checked = check_conninfo(std::string(view(text)));
         if (!checked.wrong.empty()) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"matrix_sync_database\" %*s", checked.wrong.size(), checked.wrong.data());
-            return failed();
+            return refuse(cf, "\"matrix_sync_database\" " + checked.wrong);
         }
         conf.database = static_cast<DatabaseConf*>(ngx_pcalloc(cf->pool, sizeof(DatabaseConf)));
         if (!conf.database) return failed();
@@ -85,22 +90,28 @@ char* set_status(ngx_conf_t* cf, ngx_command_t*, void* data) {
     return NGX_CONF_OK;
 }
 
-char* at_least_one(ngx_conf_t*, void*, void* data) {
-    auto value = *static_cast<ngx_msec_t*>(data);
-    return value == 0 ? const_cast<char*>("needs a time above zero") : NGX_CONF_OK;
+char* refuse_zero(ngx_conf_t*, void*, void* data) {
+    return *static_cast<size_t*>(data) == 0 ? const_cast<char*>("needs a value above zero") : NGX_CONF_OK;
+}
+static_assert(sizeof(ngx_msec_t) == sizeof(size_t));
+
+char* refuse_connections(ngx_conf_t*, void*, void* data) {
+    auto value = *static_cast<ngx_int_t*>(data);
+    return value < 2 || value > 64 ? const_cast<char*>("needs a number from 2 to 64: one connection listens, the others write")
+                                   : NGX_CONF_OK;
 }
 
-ngx_conf_post_t positive_time{at_least_one};
-ngx_conf_num_bounds_t connections_bounds{ngx_conf_check_num_bounds, 2, 64};
-ngx_conf_num_bounds_t sessions_bounds{ngx_conf_check_num_bounds, 1, 1000};
+char* refuse_sessions(ngx_conf_t*, void*, void* data) {
+    auto value = *static_cast<ngx_int_t*>(data);
+    return value < 1 || value > 1000 ? const_cast<char*>("needs a number from 1 to 1000") : NGX_CONF_OK;
+}
 
-ngx_command_t time_directive(const char* name, ngx_uint_t offset, void* post = &positive_time) {
+ngx_conf_post_t not_zero{refuse_zero};
+ngx_conf_post_t connections_bounds{refuse_connections};
+ngx_conf_post_t sessions_bounds{refuse_sessions};
+
+ngx_command_t time_directive(const char* name, ngx_uint_t offset, void* post = &not_zero) {
     return {ngx_text(name), anywhere | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, NGX_HTTP_LOC_CONF_OFFSET, offset, post};
-}
-
-char* copied(ngx_conf_t* cf, std::string_view text) {
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%*s", text.size(), text.data());
-    return failed();
 }
 
 /// Server, not this location: a directive's own file and line are more use than the end of the http block, where merging happens.
@@ -114,7 +125,7 @@ Milliseconds milliseconds(ngx_msec_t value) {
 
 char* complete(ngx_conf_t* cf, LocationConf& conf) {
     if (!conf.database) {
-        return copied(cf, where(*conf.poll) +
+        return refuse(cf, where(*conf.poll) +
                               " needs a \"matrix_sync_database\" in the same block or around it, such as matrix_sync_database "
                               "\"host=/run/postgresql dbname=syncv3\";");
     }
@@ -154,7 +165,7 @@ ngx_command_t directives[] = {
     {ngx_string("matrix_sync_sessions_per_device"), anywhere | NGX_CONF_TAKE1, ngx_conf_set_num_slot, NGX_HTTP_LOC_CONF_OFFSET,
      offsetof(LocationConf, sessions_per_device), &sessions_bounds},
     {ngx_string("matrix_sync_body_size"), anywhere | NGX_CONF_TAKE1, ngx_conf_set_size_slot, NGX_HTTP_LOC_CONF_OFFSET,
-     offsetof(LocationConf, body_size), nullptr},
+     offsetof(LocationConf, body_size), &not_zero},
     {ngx_string("matrix_sync_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0, nullptr},
     ngx_null_command,
 };
@@ -211,8 +222,8 @@ ngx_int_t find_poll_locations(ngx_conf_t* cf, MainConf& main) {
         }
         if (!poll.location) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "\"matrix_sync_poll_location\" names \"%V\", but the server around it has no such location, in %s:%ui", &poll.name,
-                          poll.file, poll.line);
+                          "\"matrix_sync_poll_location\" names \"%V\", but the server around it has no such location, in %s:%ui",
+                          &poll.name, poll.file, poll.line);
             return NGX_ERROR;
         }
         if (!poll.location->handler) {

@@ -10,11 +10,11 @@ class WorkerProcess;
 
 /// The named location that polls run in: generated from a URL, or the operator's own. Allocated with the configuration.
 struct PollLocation {
-    ngx_str_t name;                         ///< with its `@`
-    ngx_http_core_srv_conf_t* server;       ///< where it stands
-    ngx_http_core_loc_conf_t* location;     ///< found once all are parsed
-    bool generated;                         ///< polls go straight to its content handler: what the server says of clients is not for them
-    u_char* file;                           ///< of the directive that names it
+    ngx_str_t name;                      ///< with its `@`
+    ngx_http_core_srv_conf_t* server;    ///< where it stands
+    ngx_http_core_loc_conf_t* location;  ///< found once all are parsed
+    bool generated;                      ///< polls go straight to its content handler: what the server says of clients is not for them
+    u_char* file;                        ///< of the directive that names it
     ngx_uint_t line;
 };
 
@@ -47,7 +47,7 @@ struct MainConf {
     ngx_array_t locations;       ///< LocationConf*: all that are enabled
     ngx_array_t poll_locations;  ///< PollLocation*
     ngx_uint_t generated;        ///< poll locations so far
-    WorkerProcess* worker;              ///< of this process
+    WorkerProcess* worker;       ///< of this process
 };
 
 extern ngx_command_t directives[];

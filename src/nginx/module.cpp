@@ -37,14 +37,14 @@ void end_process(ngx_cycle_t* cycle) {
 }
 
 ngx_http_module_t context{
-    nullptr,                // preconfiguration
-    after_configuration,    // postconfiguration
-    create_main_conf,       // create main configuration
-    nullptr,                // init main configuration
-    nullptr,                // create server configuration
-    nullptr,                // merge server configuration
-    create_location_conf,   // create location configuration
-    merge_location_conf,    // merge location configuration
+    nullptr,               // preconfiguration
+    after_configuration,   // postconfiguration
+    create_main_conf,      // create main configuration
+    nullptr,               // init main configuration
+    nullptr,               // create server configuration
+    nullptr,               // merge server configuration
+    create_location_conf,  // create location configuration
+    merge_location_conf,   // merge location configuration
 };
 
 }  // namespace

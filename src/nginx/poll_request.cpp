@@ -125,7 +125,8 @@ bool add_headers(ngx_http_request_t* r, const Call& call) {
     const Client& client = call.client;
     if (!(r->headers_in.host = add_header(r, "Host", "host", client.host))) return false;
     r->headers_in.server = r->headers_in.host->value;
-    if (!client.user_agent.empty() && !(r->headers_in.user_agent = add_header(r, "User-Agent", "user-agent", client.user_agent))) return false;
+    if (!client.user_agent.empty() && !(r->headers_in.user_agent = add_header(r, "User-Agent", "user-agent", client.user_agent)))
+        return false;
     if (!add_forwarded_for(r, client.address)) return false;
     if (!add_header(r, "X-Forwarded-Proto", "x-forwarded-proto", client.protocol)) return false;
     r->headers_in.authorization = add_header(r, "Authorization", "authorization", "Bearer " + call.access_token);
@@ -151,8 +152,8 @@ bool fill(ngx_http_request_t* r, const Call& call) {
     r->http_version = NGX_HTTP_VERSION_11;
     r->headers_in.connection_type = NGX_HTTP_CONNECTION_CLOSE;
     r->internal = 1;
-    r->error_page = 1;         // what the server shows its clients instead of an error is not for us
-    r->limit_req_status = 1;   // passed: limits are the clients'
+    r->error_page = 1;        // what the server shows its clients instead of an error is not for us
+    r->limit_req_status = 1;  // passed: limits are the clients'
     r->limit_conn_status = 1;
     return add_headers(r, call);
 }

@@ -17,7 +17,8 @@ unsigned connections_of(const MainConf& conf, const LocationConf& of) {
     ngx_int_t most = of.database_connections;
     auto** locations = static_cast<LocationConf**>(conf.locations.elts);
     for (ngx_uint_t i = 0; i < conf.locations.nelts; ++i) {
-        if (view(locations[i]->database->conninfo) == view(of.database->conninfo)) most = std::max(most, locations[i]->database_connections);
+        if (view(locations[i]->database->conninfo) == view(of.database->conninfo))
+            most = std::max(most, locations[i]->database_connections);
     }
     return static_cast<unsigned>(most);
 }
@@ -58,8 +59,8 @@ WorkerProcess::~WorkerProcess() {
 void WorkerProcess::announce(ngx_cycle_t& cycle) const {
     if (ngx_process == NGX_PROCESS_WORKER && ngx_worker != 0) return;
     ngx_log_error(NGX_LOG_NOTICE, cycle.log, 0,
-                  "matrix_sync: worker_connections and the limit of open files leave each worker %ui connections: room for %ui devices", budget_.total,
-                  budget_.total / connections_of_device);
+                  "matrix_sync: worker_connections and the limit of open files leave each worker %ui connections: room for %ui devices",
+                  budget_.total, budget_.total / connections_of_device);
 }
 
 void WorkerProcess::watch(ngx_cycle_t& cycle) {

@@ -10,6 +10,9 @@
 namespace matrix_sync {
 namespace {
 
+/// Parts of a room that are kept while it cannot be processed; older ones become a gap.
+constexpr std::size_t most_aside = 100;
+
 const Statement lock_devices{"ingest_lock_devices", R"sql(
     SELECT id, epoch, owner IS NOT NULL, seq, since_seq, since IS NOT NULL, user_id, device_id, one_time_keys_count,
            unused_fallback_key_types, keys_seq
@@ -244,6 +247,11 @@ void Ingestion::take_aside(const Rows& rows) {
 void Ingestion::add_aside(RoomWork& work, std::int64_t number, RoomPart part, const std::optional<std::string>& since) {
     work.aside.push_back(number);
     const Delivery& delivery = *deliveries_[work.delivery];
+    if (delivery.without_aside.contains(work.room) || work.aside.size() > most_aside) {
+        work.begins_with_gap = true;
+        work.superseded.push_back(number);
+        return;
+    }
     if (delivery.retry) {
         part.state = delivery.retry->state;
         part.state_is_after = true;

@@ -25,6 +25,8 @@ struct Delivery {
     std::vector<std::string> refused;
     /// As many as piece.rooms, or none: these are left out, to find out which of the others is refused.
     std::vector<bool> left_out;
+    /// Rooms whose parts set aside are given up: it is they that are refused.
+    std::set<RoomId> without_aside;
 
     /// A room that was set aside, with its present state; the piece has then no rooms.
     struct Retry {
@@ -36,6 +38,8 @@ struct Delivery {
 
 /// What m.room.create says, where the part holds one.
 std::optional<std::string> version_of(const RoomPart& part);
+/// The part says all there is to know, whatever came before.
+bool begins_anew(const RoomPart& part, bool first);
 
 /// Lives as long as its transaction. Locks in one order: devices by number, rooms by ID, events by ID, then state sets.
 class Ingestion {
@@ -97,13 +101,11 @@ class Ingestion {
         RoomKey room;
     };
 
-    /// The state after one step, while it is being found.
+    /// A step whose state is being found.
     struct NextState {
         RoomWork* work = nullptr;
         ListedPart part;
         Ground ground = Ground::nothing;
-        StateMap state;
-        const StateRoot* root = nullptr;
         StateKey key;
     };
 

@@ -26,7 +26,7 @@ std::size_t bytes_of(const LogStore::Piece& piece) {
 /// Others speak of the database's condition, and come again with any other room.
 bool blames_data(const StatementFailed& failure) {
     const std::string_view of = std::string_view(failure.sqlstate).substr(0, 2);
-    return of == "22" || of == "23" || of == "54" || of == "P0" || of == "XX";
+    return of == "22" || of == "23" || of == "54" || of == "XX";
 }
 
 /// Another transaction was in the way: deadlock, serialization failure.
@@ -103,10 +103,10 @@ Task<void> IngestQueue::carry_out(Group group) {
     bool refused = false;
     try {
         co_await together(group);
-    } catch (const StatementFailed&) {
-        refused = true;
-    } catch (...) {
+    } catch (const DatabaseUnavailable&) {
         error = std::current_exception();
+    } catch (...) {
+        refused = true;
     }
     for (const auto& waiting : group) {
         if (refused) co_await alone(waiting);
@@ -174,6 +174,12 @@ Task<void> IngestQueue::refused_among(Delivery& delivery, std::size_t begin, std
     std::string why = co_await probe(delivery, begin, end);
     if (why.empty()) co_return;
     if (end - begin == 1) {
+        const RoomPart& part = delivery.piece.rooms[begin];
+        if (begins_anew(part, !delivery.piece.from)) {
+            delivery.without_aside.insert(part.room);
+            std::string still = co_await probe(delivery, begin, end);
+            if (still.empty()) co_return;
+        }
         delivery.refused[begin] = std::move(why);
         co_return;
     }

@@ -6,15 +6,6 @@
 namespace matrix_sync {
 namespace {
 
-bool has_create(const std::vector<Event>& events) {
-    return std::ranges::any_of(events, [](const Event& event) { return event.is_state("m.room.create"); });
-}
-
-/// It says all there is to know, whatever came before.
-bool begins_anew(const RoomPart& part, bool first) {
-    return first || part.section != Section::join || has_create(part.state) || has_create(part.timeline);
-}
-
 /// The next part of the same room is of a later answer: all that is known now is what came before it.
 void go_on_from(KnownEntries& known, const std::optional<Entry>& entry) {
     if (entry) {
@@ -26,6 +17,10 @@ void go_on_from(KnownEntries& known, const std::optional<Entry>& entry) {
 }
 
 }  // namespace
+
+bool begins_anew(const RoomPart& part, bool first) {
+    return first || part.section != Section::join || version_of(part);
+}
 
 Task<void> Ingestion::append_rooms() {
     std::map<StateKey, LoadedState> loaded;

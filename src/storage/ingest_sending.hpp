@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "matrix_sync/database.hpp"
+#include "matrix_sync/error.hpp"
 #include "matrix_sync/task.hpp"
 
 namespace matrix_sync {
@@ -29,7 +30,7 @@ class Sending {
         std::exception_ptr error;
         try {
             co_await transaction_.commit(durable);
-        } catch (...) {
+        } catch (const StatementFailed&) {
             error = std::current_exception();
         }
         if (!error) co_return;

@@ -39,9 +39,9 @@ Device::Device(Loop& loop, LogStore& logs, const DeviceRow& row)
       last_account_data_(row.end) {}
 
 template <class Item, class List>
-std::optional<std::vector<Item>> Device::from_memory(Position after, List News::*list) const {
-    // What was acknowledged by all is deleted in the store only, so a stream that begins reads there.
-    bool reaches = after.value > 0 && (after >= end_ || (!tail_.empty() && tail_.front().from <= after));
+std::optional<std::vector<Item>> Device::from_memory(Position after, Position deleted, List News::*list) const {
+    // A stream that begins, or goes back, reads in the store: only what is still kept there may be shown.
+    bool reaches = after.value > 0 && after >= deleted && (after >= end_ || (!tail_.empty() && tail_.front().from <= after));
     if (!reaches) return std::nullopt;
     std::vector<Item> items;
     for (const News& news : tail_) {
@@ -53,7 +53,7 @@ std::optional<std::vector<Item>> Device::from_memory(Position after, List News::
 }
 
 Task<std::vector<ToDeviceMessage>> Device::read_to_device(Position after, int limit) {
-    if (auto items = from_memory<ToDeviceMessage>(after, &News::to_device)) {
+    if (auto items = from_memory<ToDeviceMessage>(after, deleted_to_device_, &News::to_device)) {
         if (items->size() > static_cast<std::size_t>(limit)) items->resize(static_cast<std::size_t>(limit));
         co_return std::move(*items);
     }
@@ -61,7 +61,7 @@ Task<std::vector<ToDeviceMessage>> Device::read_to_device(Position after, int li
 }
 
 Task<std::vector<DeviceListChange>> Device::read_device_lists(Position after) {
-    auto items = from_memory<DeviceListChange>(after, &News::device_lists);
+    auto items = from_memory<DeviceListChange>(after, deleted_device_lists_, &News::device_lists);
     if (!items) co_return co_await logs_.device_lists(key, after);
     // The latest word about a user is the only one: rule 24.
     std::vector<DeviceListChange> latest;
@@ -73,7 +73,7 @@ Task<std::vector<DeviceListChange>> Device::read_device_lists(Position after) {
 }
 
 Task<std::vector<AccountDataEvent>> Device::read_account_data(Position after) {
-    auto items = from_memory<AccountDataEvent>(after, &News::account_data);
+    auto items = from_memory<AccountDataEvent>(after, Position{}, &News::account_data);
     if (!items) co_return co_await logs_.account_data(key, after);
     std::vector<AccountDataEvent> latest;
     for (auto& item : *items) {
@@ -89,6 +89,11 @@ Task<KeyCounts> Device::read_key_counts() {
         if (!key_counts_) key_counts_ = std::move(counts);
     }
     co_return *key_counts_;
+}
+
+void Device::acknowledged(const Acknowledged& acknowledged) {
+    deleted_to_device_ = std::max(deleted_to_device_, acknowledged.to_device.value_or(Position{}));
+    deleted_device_lists_ = std::max(deleted_device_lists_, acknowledged.e2ee.value_or(Position{}));
 }
 
 void Device::apply(News news) {

@@ -48,6 +48,8 @@ class Device {
     Task<std::vector<AccountDataEvent>> read_account_data(Position after);
     Task<KeyCounts> read_key_counts();
 
+    /// A session has come back for all this: what is before may have been deleted, and only the store knows.
+    void acknowledged(const Acknowledged& acknowledged);
     /// News that begin where the log stood; what was known already is passed over.
     void apply(News news);
     /// The log as its present owner has it: what memory knew of its end does not count any more. `typing` is what that owner's polls said
@@ -56,7 +58,7 @@ class Device {
 
   private:
     template <class Item, class List>
-    std::optional<std::vector<Item>> from_memory(Position after, List News::*list) const;
+    std::optional<std::vector<Item>> from_memory(Position after, Position deleted, List News::*list) const;
     void forget_oldest();
 
     LogStore& logs_;
@@ -67,6 +69,8 @@ class Device {
     Position last_to_device_;
     Position last_device_list_;
     Position last_account_data_;
+    Position deleted_to_device_;     ///< up to here, perhaps
+    Position deleted_device_lists_;  ///< likewise
     std::optional<KeyCounts> key_counts_;
     std::deque<News> tail_;  ///< without gaps up to end_
     std::size_t tail_bytes_ = 0;
