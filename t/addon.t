@@ -20,7 +20,8 @@ function run(script, ...args) {
 }
 
 test('configure takes it', () => {
-  run('. ./conf_flags; ./configure "${NGX_CONF_FLAGS[@]}" --add-dynamic-module="$1" --builddir="$2"', top, objects);
+  const quickly = '-O0 -g0';
+  run('. ./conf_flags; ./configure "${NGX_CONF_FLAGS[@]}" --with-cc-opt="$3" --add-dynamic-module="$1" --builddir="$2"', top, objects, quickly);
 });
 
 test('make modules builds it', () => {

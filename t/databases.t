@@ -57,7 +57,7 @@ test('a schema newer than the module is left alone, and the log says what to do'
   const session = s.session(s.homeserver.device(), { at: '/newer' });
   await session.sync();
   s.postgres.query('INSERT INTO matrix_sync.schema_version (number) VALUES (999)', `${name}_newer`);
-  await s.nginx.reload();
+  await s.nginx.replaceWorkers();
   assert.equal((await session.ask()).status, 503);
   await until(() => /schema version 999/.test(s.nginx.log()), 'a log line');
 });

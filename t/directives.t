@@ -86,7 +86,7 @@ refused('status in the server', { server: 'matrix_sync_status;' }, /not allowed 
 for (const name of times) refused(`${name} that is no time`, { http: `${database} ${name} soon;` }, /invalid value/, new RegExp(name));
 for (const name of times) refused(`${name} twice`, { http: `${database} ${name} 1s; ${name} 2s;` }, /is duplicate/);
 for (const name of ['matrix_sync_database_connections', 'matrix_sync_sessions_per_device']) {
-  refused(`${name} 0`, { http: `${database} ${name} 0;` }, /value must be between \d+ and \d+/);
+  refused(`${name} 0`, { http: `${database} ${name} 0;` }, new RegExp(name), /\d+ to \d+/);
   refused(`${name} that is no number`, { http: `${database} ${name} many;` }, new RegExp(`${name}|invalid number`));
 }
 refused('a body size that is none', { http: `${database} matrix_sync_body_size big;` }, /invalid value/, /matrix_sync_body_size/);

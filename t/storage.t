@@ -193,8 +193,8 @@ test('members are in no state set', () => {
 test('since is stored with what it acknowledges', async () => {
   const device = await started();
   await push(device, { to_device: { events: [matrix.toDevice('1')] }, account_data: { events: [{ type: 'a', content: {} }] }, device_lists: { changed: ['@a:b'], left: [] } });
-  const where = `user_id = '${device.user_id}'`;
-  assert.deepEqual(rows(`SELECT since FROM matrix_sync.device WHERE ${where}`), [[device.batch(1)]]);
+  const where = `d.user_id = '${device.user_id}'`;
+  assert.deepEqual(rows(`SELECT since FROM matrix_sync.device d WHERE ${where}`), [[device.batch(1)]]);
   for (const table of ['to_device', 'account_data', 'device_list']) {
     assert.equal(s.postgres.value(`SELECT count(*) FROM matrix_sync.${table} t JOIN matrix_sync.device d ON d.id = t.device WHERE ${where}`), 1, table);
   }

@@ -112,7 +112,7 @@ test('a token survives the loss of everything but the database (rule 28)', async
   const device = s.homeserver.device();
   const session = s.session(device);
   await session.sync({ to_device: {} });
-  await s.nginx.reload();
+  await s.nginx.replaceWorkers();
   device.toDevice(matrix.toDevice('after'));
   assert.deepEqual(bodies(await session.syncUntil((json) => json.to_device)), ['after']);
 });

@@ -131,7 +131,7 @@ test('rule 20: typing ends when the poller is replaced', async () => {
   await session.sync({ typing: { room_id: here } });
   device.push(matrix.typing(here, alice));
   await session.syncUntil((json) => json.typing);
-  await s.nginx.reload();
+  await s.nginx.replaceWorkers();
   assert.deepEqual((await session.syncUntil((json) => json.typing)).typing.events, edu(here));
   assert.equal((await s.session(device).sync({ typing: { room_id: here } })).typing, undefined);
 });

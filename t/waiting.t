@@ -150,8 +150,7 @@ test('requests of one connection are answered in order (pipelining)', async () =
 test('a request that brings no news makes no query', async () => {
   const { rooms, session } = inRooms('here');
   s.postgres.query(`ALTER DATABASE ${s.postgres.database} SET log_statement = 'all'`);
-  const old = await s.nginx.reload();
-  await until(() => s.nginx.pids().every((pid) => !old.includes(pid)), 'the old worker has ended', 20_000);
+  await s.nginx.replaceWorkers();
   const body = { typing: { room_id: rooms.here }, to_device: {}, e2ee: {}, account_data: {} };
   await session.sync(body);
   await session.sync();

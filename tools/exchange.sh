@@ -7,13 +7,16 @@ show_exchange() {
     local request
     if [ -z "$homeserver" ]; then prepare_world; else prepare_account; fi
     request=$(cat "$account/request.json")
-    step "$(speaker) asks for four streams$([ -n "$homeserver" ] || echo ", while bob types and has sent her a to-device message")"
+    if [ -z "$homeserver" ]; then
+        step "alice asks for four streams, while bob types and has sent her a to-device message"
+    else
+        step "You ask for four streams"
+    fi
     ask "$request"
     print_exchange "$request"
     print_commands "$request"
 }
 
-speaker() { if [ -z "$homeserver" ]; then echo alice; else echo "You"; fi; }
 name() { if [ -z "$homeserver" ]; then echo alice; else echo you; fi; }
 
 # --- the client-server API: api NAME METHOD PATH [BODY] gives the answer, and fails where the homeserver refuses
@@ -143,10 +146,18 @@ print_exchange() {
     printf '\nPOST %s/_matrix/client/v3/sync\nAuthorization: Bearer (in %s)\n' "$(url)" "$account/$(name).token"
     jq . <<< "$1"
     printf '\n200 OK\n'
-    lines=$(wc -l < "$account/answer.json")
-    head -n 80 "$account/answer.json"
-    [ "$lines" -le 80 ] || say "… $((lines - 80)) lines more in $account/answer.json"
+    shorten > "$account/shown.json"
+    lines=$(wc -l < "$account/shown.json")
+    head -n 120 "$account/shown.json"
+    [ "$lines" -le 120 ] || say "… $((lines - 120)) lines more"
+    say "(The whole answer is in $account/answer.json)"
     printf '\n'
+}
+
+# Without the long rules that every account has.
+shorten() {
+    jq 'if .account_data then (.account_data.events[] | select(.type == "m.push_rules") | .content) = "(left out here)" else . end' \
+        "$account/answer.json"
 }
 
 print_commands() {

@@ -9,6 +9,8 @@ upstream() { echo "${homeserver:-http://127.0.0.1:$(homeserver_port)}"; }
 
 start_all() {
     nginx_stop
+    need_port "$port" nginx
+    [ -n "$homeserver" ] || homeserver_fits || need_homeserver_port
     start_postgres
     if [ -z "$homeserver" ]; then start_homeserver; else check_homeserver; fi
     start_nginx
@@ -75,14 +77,20 @@ start_homeserver() {
     step "A homeserver: Synapse, from Debian sid (in $dir/synapse; 60 MB to fetch at first)"
     must "$dir/logs/synapse-unpack.log" "Synapse could not be fetched." "Is Debian's mirror reachable?" \
         "$top/tools/synapse" --unpack "$dir/synapse"
-    if runs "$dir/synapse/pid" && [ "$(cat "$dir/synapse/port")" = "$(homeserver_port)" ]; then return; fi
-    homeserver_stop
-    need_port "$(homeserver_port)" "the homeserver"
+    ! homeserver_fits || return 0
     homeserver_port > "$dir/synapse/port"
     setsid "$top/tools/synapse" "$dir/synapse" "$(homeserver_port)" > "$dir/logs/synapse.log" 2>&1 < /dev/null &
     echo $! > "$dir/synapse/pid"
     must "$dir/logs/synapse-wait.log" "Synapse does not answer." "Its logs are $dir/logs/synapse.log and $dir/synapse/homeserver.log" \
         homeserver_answers
+}
+
+# It runs already, on the port that it is to have.
+homeserver_fits() { runs "$dir/synapse/pid" && [ "$(cat "$dir/synapse/port")" = "$(homeserver_port)" ]; }
+
+need_homeserver_port() {
+    homeserver_stop
+    need_port "$(homeserver_port)" "the homeserver"
 }
 
 homeserver_answers() {
@@ -113,7 +121,6 @@ worker_user() {
 
 start_nginx() {
     step "nginx with the module, on $(url) (settings: $dir/nginx/nginx.conf)"
-    need_port "$port" nginx
     write_nginx_conf
     must "$dir/logs/nginx.log" "nginx could not be started." "Its own log is $dir/nginx/error.log" nginx_command
     until_true 10 port_taken "$port" || fail "nginx does not answer." "Its log is $dir/nginx/error.log"

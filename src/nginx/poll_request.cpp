@@ -138,6 +138,7 @@ bool fill(ngx_http_request_t* r, const Call& call) {
     r->uri = copy(r->pool, std::string_view(call.target).substr(0, question));
     if (question != std::string::npos) r->args = copy(r->pool, std::string_view(call.target).substr(question + 1));
     r->unparsed_uri = copy(r->pool, call.target);
+    r->valid_unparsed_uri = 1;  // proxy_pass sends it as it is, and does not encode it once more
     if (!r->uri.data || !r->unparsed_uri.data || (question != std::string::npos && !r->args.data)) return false;
     // $remote_addr: whoever is behind the last proxy.
     std::string_view address = call.client.address;

@@ -130,6 +130,12 @@ http {
     return [...old];
   }
 
+  /** A reload after which nobody of the old workers is left, whatever connections they kept. */
+  async replaceWorkers() {
+    const old = await this.reload();
+    await until(() => this.pids().every((pid) => !old.includes(pid)), 'the old workers have ended', 20_000);
+  }
+
   /** A worker dies without a word; comes back when there is another in its place. */
   async killWorker(pid) {
     this.killed.push(pid);

@@ -157,7 +157,7 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
 
 Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since) {
     ClassicParser parser;
-    std::vector<RoomId> without_state;
+    const Position began = device_.end();
     for (;;) {
         std::string_view bytes = co_await within(worker_.loop, kReadLimit, exchange.read());
         if (bytes.empty()) break;
@@ -166,6 +166,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
         LogStore::Piece piece;
         piece.lease = lease;
         piece.from = since;
+        piece.began = began;
         piece.rooms = parser.take_rooms();
         if (!piece.rooms.empty()) co_await ingest(credential, std::move(piece));
     }
@@ -173,6 +174,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     LogStore::Piece piece;
     piece.lease = lease;
     piece.from = since;
+    piece.began = began;
     piece.rooms = parser.take_rooms();
     piece.rest = std::make_unique<AnswerRest>(parser.take_rest());
     std::string next_batch = piece.rest->next_batch;

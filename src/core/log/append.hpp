@@ -1,6 +1,13 @@
 // What one answer of the homeserver adds to a device's log for one room. Pure: events are known by their refs, state sets by their keys;
 // where they come from and where the entry goes is the storage's business.
 //
+// What holds of a device's entries of one room, oldest first:
+// - The first has a gap, and so has each that enters the room or is invited to it.
+// - From one gap to the next, events are what the homeserver told this device, in its order, none left out and none twice.
+// - prev_batch leads to what came before the entry's first event, or is not there.
+// - A state that an entry has holds m.room.create, and an entry of a joined room has a state.
+// - Entries never change: what a token reads is the same for ever.
+//
 // The order is: place() the timeline, find the ground() of the state and lay the part over it, then make the entry().
 #pragma once
 
