@@ -11,8 +11,9 @@ start_all() {
     nginx_stop
     need_port "$port" nginx
     [ -n "$homeserver" ] || homeserver_fits || need_homeserver_port
-    start_postgres
     if [ -z "$homeserver" ]; then start_homeserver; else check_homeserver; fi
+    start_postgres
+    [ -n "$homeserver" ] || wait_for_homeserver
     start_nginx
 }
 
@@ -81,6 +82,9 @@ start_homeserver() {
     homeserver_port > "$dir/synapse/port"
     setsid "$top/tools/synapse" "$dir/synapse" "$(homeserver_port)" > "$dir/logs/synapse.log" 2>&1 < /dev/null &
     echo $! > "$dir/synapse/pid"
+}
+
+wait_for_homeserver() {
     must "$dir/logs/synapse-wait.log" "Synapse does not answer." "Its logs are $dir/logs/synapse.log and $dir/synapse/homeserver.log" \
         homeserver_answers
 }

@@ -100,8 +100,9 @@ class LogStore {
         DeviceRow row;
         std::optional<std::string> since;  ///< to go on polling from
     };
-    /// Takes the log over if its owner is dead or has let go. The new owner's numbers start 2^32 later.
-    virtual Task<Claim> claim(DeviceKey device, WorkerKey worker) = 0;
+    /// Takes the log over if its owner is dead, has let go, or is the one that says it does not have it (`disclaimed`). The new owner's
+    /// numbers start 2^32 later.
+    virtual Task<Claim> claim(DeviceKey device, WorkerKey worker, WorkerKey disclaimed = {}) = 0;
     /// Lets go of logs; those that have been lost meanwhile are passed over.
     virtual Task<void> release(std::vector<Lease> leases) = 0;
 
@@ -111,8 +112,9 @@ class LogStore {
     struct Piece {
         Lease lease;
         std::optional<std::string> from;
-        /// Where the log stood when the answer began to arrive. Only the last piece of an answer without `since` needs it, to tell the rooms
-        /// that its earlier pieces listed from those that the answer omits; none: everything after the stored `since` is taken to be of it.
+        /// Where the log stood when the answer began to arrive. Only the last piece of an answer without `since` needs it, to tell the
+        /// rooms that its earlier pieces listed from those that the answer omits; none: everything after the stored `since` is taken to be
+        /// of it.
         std::optional<Position> began;
         std::vector<RoomPart> rooms;
         std::unique_ptr<AnswerRest> rest;
@@ -179,7 +181,8 @@ class SessionStore {
     virtual Task<std::optional<int>> add_filter(const SessionId& id, int base, std::string filter) = 0;
     /// Stores what the session acknowledged (never less than before, but for a stream it had dropped), and deletes what nobody needs any
     /// more (rule 23).
-    virtual Task<void> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) = 0;
+    /// False when the session is gone.
+    virtual Task<bool> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) = 0;
     /// These have been used just now, and their devices.
     virtual Task<void> touch(std::vector<SessionId> sessions, std::vector<DeviceKey> devices) = 0;
     /// Drops some sessions unused for `expiry`, with what only they held back; returns them. Fewer than asked for: there are no more.

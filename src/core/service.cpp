@@ -86,10 +86,11 @@ struct Waiting {
 
 /// What is answered, once the request has been understood.
 struct Turn {
-    std::shared_ptr<Session> session;
-    std::shared_ptr<const Filter> filter;
-    SyncToken token;       ///< where the answer begins
-    bool at_once = false;  ///< a stream shows how things are now
+    std::shared_ptr<Session> session;      ///< none yet for a new one
+    std::shared_ptr<const Filter> before;  ///< of the token
+    std::shared_ptr<const Filter> filter;  ///< with the body laid over it
+    SyncToken token;                       ///< where the answer begins
+    bool at_once = false;                  ///< a stream shows how things are now
 };
 
 }  // namespace
@@ -111,12 +112,16 @@ struct Service::Impl : WorkerStore::Mail {
 
     Task<Reply> answer(Request request);
     Task<void> known_to_database();
-    Task<Turn> open(Served& served, const Request& request, const Json& body);
-    Task<Turn> resume_session(Served& served, const Request& request, std::string_view since, const Json& body);
-    Task<void> first_poll(Served& served, Milliseconds limit);
+    static Turn begin_turn(const Json& body);
+    Task<Turn> go_on(DeviceKey device, std::string_view since, const Json& body, Milliseconds expiry);
+    Task<void> open(Served& served, Turn& turn, int most);
+    Task<void> come_back(Served& served, Turn& turn);
+    static void begin_streams(Turn& turn);
+    Task<void> first_poll(Served& served, const std::string& access_token, Milliseconds limit);
     Task<Reply> wait(Served& served, const std::string& access_token, Turn turn, Milliseconds timeout);
     Task<std::string> compose(Served& served, Turn& turn);
     std::shared_ptr<Served> serve(const DeviceRow& row);
+    void drop(const SessionId& id);
     void tell_dropped(const std::vector<SessionId>& dropped);
 
     Task<void> housekeeping();
@@ -150,17 +155,19 @@ Task<Reply> Service::Impl::answer(Request request) {
     DeviceRow row = co_await access.check(access_token, request.client, request.homeserver);
     RequestQuery query = parse_query(request.query);
     Json body = parse_body(request.body);
+    Turn turn = query.since.empty() ? begin_turn(body) : co_await go_on(row.key, query.since, body, request.settings->session_expiry);
+
     Hold hold(serve(row));
     Served& served = *hold.served;
     Credential credential{access_token, request.client, request.homeserver, request.settings};
     served.used = worker.loop.now();
     served.poller.want(std::move(credential));
     if (!co_await served.poller.synced(kSyncedLimit) && !worker.closing) throw unavailable();
-    Turn turn;
-    if (query.since.empty()) {
-        turn = co_await open(served, request, body);
+    if (turn.session) {
+        co_await come_back(served, turn);
     } else {
-        turn = co_await resume_session(served, request, query.since, body);
+        co_await first_poll(served, access_token, request.settings->first_poll_timeout);
+        co_await open(served, turn, request.settings->sessions_per_device);
     }
     co_return co_await wait(served, access_token, std::move(turn), std::min(query.timeout, request.settings->max_timeout));
 }
@@ -174,51 +181,59 @@ Task<void> Service::Impl::known_to_database() {
     }
 }
 
-Task<Turn> Service::Impl::open(Served& served, const Request& request, const Json& body) {
+/// A new session, which is made once there is something to answer.
+Turn Service::Impl::begin_turn(const Json& body) {
     Turn turn;
+    turn.before = std::make_shared<const Filter>();
     turn.filter = std::make_shared<const Filter>(body);
-    co_await first_poll(served, request.settings->first_poll_timeout);
-    auto opened = co_await sessions.open(served.device.key, turn.filter, request.settings->sessions_per_device);
+    return turn;
+}
+
+/// Nothing is changed before everything about the request is known to be right.
+Task<Turn> Service::Impl::go_on(DeviceKey device, std::string_view since, const Json& body, Milliseconds expiry) {
+    Turn turn;
+    auto token = SyncToken::decode(since);
+    if (!token) throw unknown_session();
+    turn.token = std::move(*token);
+    turn.session = co_await sessions.find(turn.token.session, device, expiry);
+    turn.before = co_await sessions.filter(*turn.session, turn.token.filter);
+    turn.filter = body.empty() ? turn.before : std::make_shared<const Filter>(turn.before->merged(body));
+    if (turn.filter->text() == turn.before->text()) turn.filter = turn.before;
+    co_return turn;
+}
+
+Task<void> Service::Impl::open(Served& served, Turn& turn, int most) {
+    auto opened = co_await sessions.open(served.device.key, turn.filter, most);
+    for (const auto& id : opened.dropped) drop(id);
     tell_dropped(opened.dropped);
     turn.session = std::move(opened.session);
     turn.token.session = turn.session->id;
     turn.token.filter = 1;
     turn.token.log = served.device.end();
-    Filter nothing;
-    Resumed resumed = resume(nothing, *turn.filter, turn.token);
-    turn.token.cursors = resumed.cursors;
-    turn.at_once = resumed.fresh;
-    co_return turn;
+    begin_streams(turn);
 }
 
-Task<Turn> Service::Impl::resume_session(Served& served, const Request& request, std::string_view since, const Json& body) {
-    Turn turn;
-    MatrixError unknown(400, "M_UNKNOWN_SYNC_SESSION", "Session unknown or expired");
-    auto token = SyncToken::decode(since);
-    if (!token) throw unknown;
-    turn.token = std::move(*token);
-    turn.session = co_await sessions.find(turn.token.session, served.device.key, request.settings->session_expiry);
-    auto base = co_await sessions.filter(*turn.session, turn.token.filter);
+Task<void> Service::Impl::come_back(Served& served, Turn& turn) {
     co_await served.poller.reach(turn.token.log);
-    if (turn.token.log.generation() > served.device.end().generation()) throw unknown;
-    turn.filter = body.empty() ? base : std::make_shared<const Filter>(base->merged(body));
-    if (turn.filter->text() == base->text()) {
-        turn.filter = base;
-    } else {
-        turn.token.filter = co_await sessions.number(*turn.session, turn.token.filter, turn.filter);
-    }
-    co_await sessions.acknowledge(*turn.session, base->acknowledged(turn.token.cursors));
+    if (turn.token.log.generation() > served.device.end().generation()) throw unknown_session();
+    if (turn.filter != turn.before) turn.token.filter = co_await sessions.number(*turn.session, turn.token.filter, turn.filter);
+    Acknowledged sent = turn.before->acknowledged(turn.token.cursors);
+    co_await sessions.acknowledge(*turn.session, sent);
     served.device.acknowledged(turn.session->acknowledged);
-    Resumed resumed = resume(*base, *turn.filter, turn.token);
-    co_await sessions.change_streams(*turn.session, turn.filter->acknowledged(resumed.cursors));
-    turn.token.cursors = resumed.cursors;
-    turn.at_once = resumed.fresh;
-    co_return turn;
+    begin_streams(turn);
+    co_await sessions.change_streams(*turn.session, sent, turn.filter->acknowledged(turn.token.cursors));
 }
 
-Task<void> Service::Impl::first_poll(Served& served, Milliseconds limit) {
+void Service::Impl::begin_streams(Turn& turn) {
+    Resumed resumed = resume(*turn.before, *turn.filter, turn.token);
+    turn.token.cursors = resumed.cursors;
+    turn.at_once = resumed.fresh;
+}
+
+Task<void> Service::Impl::first_poll(Served& served, const std::string& access_token, Milliseconds limit) {
     Instant until = worker.loop.now() + limit;
     while (!served.device.whole() && !worker.closing) {
+        if (const MatrixError* why = access.refusal(access_token)) throw *why;
         if (served.poller.trouble()) throw *served.poller.trouble();
         if (worker.loop.now() >= until) break;
         co_await served.device.changed().wait(until - worker.loop.now());
@@ -247,6 +262,8 @@ Task<Reply> Service::Impl::wait(Served& served, const std::string& access_token,
                 co_return reply;
             }
         }
+        // Something may have come while the streams were read; each read has moved its cursor on.
+        if (news) continue;
         co_await served.device.changed().wait(std::max(until - worker.loop.now(), Instant{0}));
     }
 }
@@ -289,8 +306,8 @@ Task<void> Service::Impl::housekeeping() {
             co_await expire_sessions();
         } catch (const DatabaseUnavailable&) {
             // Next time.
-        } catch (const StatementFailed& error) {
-            worker.log(LogLevel::error, std::string("housekeeping: statement failed (") + error.sqlstate + "): " + error.what());
+        } catch (const std::exception& error) {
+            worker.log(LogLevel::error, std::string("housekeeping failed: ") + error.what());
         }
         access.forget();
         sessions.forget(settings->poll_idle);
@@ -315,8 +332,14 @@ Task<void> Service::Impl::expire_sessions() {
     if (worker.loop.now() - expired < every) co_return;
     expired = worker.loop.now();
     std::vector<SessionId> gone = co_await session_store.expire(settings->session_expiry, kExpireAtOnce);
-    for (const auto& id : gone) sessions.drop(id);
+    for (const auto& id : gone) drop(id);
     tell_dropped(gone);
+}
+
+/// Its wait, if it has one, is over.
+void Service::Impl::drop(const SessionId& id) {
+    auto found = devices.find(sessions.drop(id));
+    if (found != devices.end()) found->second->device.changed().notify();
 }
 
 /// Notifications get lost, and owners die without a word.
@@ -351,6 +374,7 @@ Task<void> Service::Impl::look_after_followed() {
 void Service::Impl::registered(WorkerKey self) {
     worker.self = self;
     worker.registered.notify();
+    sessions.ask_again();
     for (auto& [key, served] : devices) served->poller.start_again();
     if (!keeping.running()) keeping.start(housekeeping());
     if (!following.running()) following.start(look_after_followed());
@@ -364,7 +388,7 @@ void Service::Impl::told(std::string_view message) {
     Words words(message);
     std::string_view what = words.next();
     if (what == "gone") {
-        sessions.drop(SessionId(std::string(words.next())));
+        drop(SessionId(std::string(words.next())));
         return;
     }
     DeviceKey device{words.number()};

@@ -8,20 +8,10 @@
 #include "matrix_sync/task.hpp"
 #include "nginx/directives.hpp"
 #include "nginx/reply.hpp"
+#include "nginx/request_context.hpp"
 #include "nginx/worker_process.hpp"
 
 namespace matrix_sync {
-
-namespace {
-
-constexpr std::size_t piece = 16 * 1024;
-
-Reply too_large() {
-    return error_reply(413, "M_TOO_LARGE", "The request body is larger than this server takes");
-}
-Reply internal_error() {
-    return error_reply(500, "M_UNKNOWN", "Internal server error");
-}
 
 /// Lives as long as the request. What it runs ends with the request at the latest.
 class ClientRequest final : public OpenRequest {
@@ -52,13 +42,22 @@ class ClientRequest final : public OpenRequest {
     Job job_;
 };
 
-ClientRequest* client_of(ngx_http_request_t* r) {
-    return static_cast<ClientRequest*>(ngx_http_get_module_ctx(r, ngx_http_matrix_sync_module));
+namespace {
+
+constexpr std::size_t piece = 16 * 1024;
+
+Reply too_large() {
+    return error_reply(413, "M_TOO_LARGE", "The request body is larger than this server takes");
+}
+Reply internal_error() {
+    return error_reply(500, "M_UNKNOWN", "Internal server error");
 }
 
 void on_body_event(ngx_http_request_t* r) {
+    auto* context = request_context(r);
+    if (!context || !context->client) return;  // redirected to an error page
     bool failed = guard(r->connection->log, true, [&] {
-        client_of(r)->on_body();
+        context->client->on_body();
         return false;
     });
     if (failed) ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
@@ -98,9 +97,13 @@ Client client_facts(ngx_http_request_t* r) {
     return client;
 }
 
+}  // namespace
+
 bool ClientRequest::attach(ngx_http_request_t* r) {
+    auto* context = make_request_context(r);
     auto* cleanup = ngx_http_cleanup_add(r, 0);
-    if (!cleanup) return false;
+    if (!context || !cleanup) return false;
+    context->client = this;
     cleanup->data = this;
     cleanup->handler = [](void* data) {  // the client has hung up, or the request is over
         auto* self = static_cast<ClientRequest*>(data);
@@ -108,7 +111,6 @@ bool ClientRequest::attach(ngx_http_request_t* r) {
         self->unlink();
         self->job_.cancel();
     };
-    ngx_http_set_ctx(r, this, ngx_http_matrix_sync_module);
     r_ = r;
     return true;
 }
@@ -127,7 +129,10 @@ void ClientRequest::on_body() {
         if (too_large_) return finish(too_large());
         if (!r_->reading_body) return run();
         ngx_int_t rc = ngx_http_read_unbuffered_request_body(r_);
-        if (rc >= NGX_HTTP_SPECIAL_RESPONSE) return ngx_http_finalize_request(r_, rc);
+        if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+            r_->read_event_handler = ngx_http_block_reading;
+            return ngx_http_finalize_request(r_, rc);
+        }
         if (rc == NGX_AGAIN && !r_->request_body->bufs) break;
     }
     r_->read_event_handler = on_body_event;
@@ -218,6 +223,8 @@ void ClientRequest::finish_from_loop(Reply reply) {
     finish(std::move(reply));
     ngx_http_run_posted_requests(c);
 }
+
+namespace {
 
 ngx_int_t serve_post(ngx_http_request_t* r) {
     auto limit = static_cast<off_t>(location_conf(r).body_size);

@@ -114,7 +114,7 @@ ngx_command_t time_directive(const char* name, ngx_uint_t offset, void* post = &
     return {ngx_text(name), anywhere | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, NGX_HTTP_LOC_CONF_OFFSET, offset, post};
 }
 
-/// Server, not this location: a directive's own file and line are more use than the end of the http block, where merging happens.
+/// Merging happens at the end of the http block: the operator has to be told where the directive stands.
 std::string where(const PollLocation& poll) {
     return "\"matrix_sync\" in " + std::string(reinterpret_cast<const char*>(poll.file)) + ":" + std::to_string(poll.line);
 }

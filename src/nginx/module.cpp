@@ -1,6 +1,7 @@
 // The module as nginx sees it.
 #include "nginx/client_request.hpp"
 #include "nginx/directives.hpp"
+#include "nginx/error_page.hpp"
 #include "nginx/ngx.hpp"
 #include "nginx/poll_request.hpp"
 #include "nginx/worker_process.hpp"
@@ -16,6 +17,7 @@ ngx_int_t after_configuration(ngx_conf_t* cf) {
     auto* handler = static_cast<ngx_http_handler_pt*>(ngx_array_push(&core.phases[NGX_HTTP_PRECONTENT_PHASE].handlers));
     if (!handler) return NGX_ERROR;
     *handler = take_method;
+    add_error_page_filters();
     add_poll_filters();
     return find_poll_locations(cf, main);
 }

@@ -29,26 +29,33 @@ bool add_response_header(ngx_http_request_t* r, std::string_view name, std::stri
     return true;
 }
 
-ngx_int_t send_reply(ngx_http_request_t* r, Reply reply) {
-    auto* body = make_in_request<std::string>(r);
-    auto* buffer = ngx_create_temp_buf(r->pool, 0);
-    if (!body || !buffer) return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    *body = std::move(reply.body);
-
+bool set_reply_headers(ngx_http_request_t* r, const Reply& reply) {
     r->headers_out.status = static_cast<ngx_uint_t>(reply.status);
-    r->headers_out.content_length_n = static_cast<off_t>(body->size());
+    r->headers_out.content_length_n = static_cast<off_t>(reply.body.size());
     ngx_str_set(&r->headers_out.content_type, "application/json");
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = nullptr;
-    if (!add_headers(r, reply)) return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return add_headers(r, reply);
+}
+
+ngx_buf_t* last_buffer(ngx_http_request_t* r, std::string& body) {
+    auto* buffer = static_cast<ngx_buf_t*>(ngx_calloc_buf(r->pool));
+    if (!buffer) return nullptr;
+    buffer->start = buffer->pos = reinterpret_cast<u_char*>(body.data());
+    buffer->end = buffer->last = buffer->start + body.size();
+    buffer->memory = !body.empty();
+    buffer->last_buf = buffer->last_in_chain = 1;
+    return buffer;
+}
+
+ngx_int_t send_reply(ngx_http_request_t* r, Reply reply) {
+    auto* body = make_in_request<std::string>(r);
+    if (!body || !set_reply_headers(r, reply)) return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    *body = std::move(reply.body);
+    ngx_buf_t* buffer = last_buffer(r, *body);
+    if (!buffer) return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ngx_int_t rc = ngx_http_send_header(r);
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) return rc;
-
-    buffer->start = buffer->pos = reinterpret_cast<u_char*>(body->data());
-    buffer->end = buffer->last = buffer->start + body->size();
-    buffer->temporary = 0;
-    buffer->memory = !body->empty();
-    buffer->last_buf = buffer->last_in_chain = 1;
     ngx_chain_t out{buffer, nullptr};
     return ngx_http_output_filter(r, &out);
 }

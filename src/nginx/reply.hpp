@@ -10,6 +10,11 @@ namespace matrix_sync {
 /// The result is for ngx_http_finalize_request().
 ngx_int_t send_reply(ngx_http_request_t* r, Reply reply);
 
+/// Status, content type, length and headers of it.
+bool set_reply_headers(ngx_http_request_t* r, const Reply& reply);
+/// The whole and only buffer of a response's body, which has to live as long as the request.
+ngx_buf_t* last_buffer(ngx_http_request_t* r, std::string& body);
+
 /// A header of the response; the texts have to live as long as the request.
 bool add_response_header(ngx_http_request_t* r, std::string_view name, std::string_view value);
 

@@ -13,9 +13,10 @@ const Statement get_room{"reader_get_room", R"sql(
     SELECT id FROM room WHERE room_id = $1::text
 )sql"};
 
+// `+ 0`: so that a range of numbers does not look narrower than the room, which it seldom is.
 const Statement get_entries{"reader_get_entries", "SELECT " MATRIX_SYNC_ENTRY_COLUMNS R"sql(
     FROM log l JOIN room r ON r.id = l.room
-    WHERE l.device = $1::bigint AND l.room = $2::bigint AND l.seq > $3::bigint AND l.seq <= $4::bigint
+    WHERE l.device = $1::bigint AND l.room = $2::bigint AND l.seq > $3::bigint AND l.seq + 0 <= $4::bigint
     ORDER BY l.seq
 )sql"};
 

@@ -42,7 +42,7 @@ const Statement lock_device{"logs_lock_device", R"sql(
 const Statement take_device{"logs_take_device", R"sql(
     UPDATE device SET owner = $2::bigint, epoch = epoch + 1, seq = greatest(seq, (epoch + 1) << 32)
     WHERE id = $1::bigint
-      AND (owner IS NULL OR owner = $2::bigint
+      AND (owner IS NULL OR owner IN ($2::bigint, $3::bigint)
            OR NOT EXISTS (SELECT FROM worker WHERE worker.id = owner AND alive_until > clock_timestamp()))
     RETURNING epoch
 )sql"};
@@ -196,10 +196,10 @@ Task<DeviceRow> PostgresLogs::add_device(UserId user, DeviceId device) {
     co_return read_device(rows);
 }
 
-Task<LogStore::Claim> PostgresLogs::claim(DeviceKey device, WorkerKey worker) {
+Task<LogStore::Claim> PostgresLogs::claim(DeviceKey device, WorkerKey worker, WorkerKey disclaimed) {
     auto transaction = co_await database_.begin();
     Params claimed;
-    claimed.bigint(device.value).bigint(worker.value);
+    claimed.bigint(device.value).bigint(worker.value).bigint(disclaimed.value);
     Query lock_query = transaction->run(lock_device, of_device(device));
     Query take_query = transaction->run(take_device, std::move(claimed));
     Query row_query = transaction->run(get_device_by_key, of_device(device));

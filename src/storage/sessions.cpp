@@ -231,9 +231,9 @@ Task<std::optional<int>> PostgresSessions::add_filter(const SessionId& id, int b
 
 // What is lost of it in a crash is acknowledged again, with what it deleted still there. A session that starts asking must not be
 // forgotten: it holds back what others have acknowledged.
-Task<void> PostgresSessions::acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) {
+Task<bool> PostgresSessions::acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) {
     auto values = session_params(id);
-    if (!values) co_return;
+    if (!values) co_return false;
     values->bigint(device.value);
     position(*values, acknowledged.to_device);
     position(*values, acknowledged.e2ee);
@@ -243,9 +243,10 @@ Task<void> PostgresSessions::acknowledge(const SessionId& id, DeviceKey device, 
     Query update = transaction->run(set_acknowledged, *values);
     co_await lock;
     Rows updated = co_await update;
-    if (updated.empty()) co_return;
+    if (updated.empty()) co_return false;
     co_await delete_acknowledged(*transaction, device);
     co_await transaction->commit(updated.boolean(0, 0));
+    co_return true;
 }
 
 Task<void> PostgresSessions::touch(std::vector<SessionId> sessions, std::vector<DeviceKey> devices) {

@@ -14,7 +14,7 @@ class PostgresSessions : public SessionStore {
     Task<std::optional<SessionRow>> session(const SessionId& id, Milliseconds expiry) override;
     Task<std::optional<std::string>> filter(const SessionId& id, int number) override;
     Task<std::optional<int>> add_filter(const SessionId& id, int base, std::string filter) override;
-    Task<void> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) override;
+    Task<bool> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) override;
     Task<void> touch(std::vector<SessionId> sessions, std::vector<DeviceKey> devices) override;
     Task<std::vector<SessionId>> expire(Milliseconds expiry, int most) override;
     Task<bool> in_use(DeviceKey device, Milliseconds idle) override;

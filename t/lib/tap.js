@@ -40,7 +40,7 @@ async function main() {
     for (const each of [...tests, ...last]) if (!(await one(++number, each))) failed++;
   } catch (error) {
     comment(error.stack);
-    console.log(`Bail out! ${error.message.split('\n')[0]}`);
+    console.log(`not ok ${++number} - before the first test`);
     failed++;
   }
   if (failed) for (const tell of onFailure) comment(tell());
@@ -52,7 +52,7 @@ setImmediate(main);
 
 const strays = (error) => {
   comment(`nobody awaited: ${(error && error.stack) || error}`);
-  console.log('Bail out! an error that no test waited for');
+  console.log('not ok - an error that no test waited for');
   process.exit(1);
 };
 process.on('uncaughtException', strays);

@@ -30,11 +30,14 @@ Task<DeviceRow> Access::check(std::string token, Client client, std::shared_ptr<
     if (const MatrixError* why = refusal(token)) throw *why;
     Known& known = known_[token];
     if (known.row.key && loop_.now() - known.verified < kRecheck) co_return known.row;
+    DeviceRow as_last_heard = known.row;
     if (!known.asking || known.asking->ended()) {
         known.asking = std::make_shared<SharedWork<DeviceRow>>(loop_);
         auto asking = known.asking;
         asking->start(ask(token, std::move(client), std::move(homeserver)));
     }
+    // Whoever is known need not wait for the homeserver to say so again.
+    if (as_last_heard.key) co_return as_last_heard;
     auto asking = known_[token].asking;
     co_return co_await SharedWork<DeviceRow>::result(asking);
 }
@@ -57,7 +60,7 @@ Task<DeviceRow> Access::ask(std::string token, Client client, std::shared_ptr<Ho
         known.verified = loop_.now();
         co_return row;
     } catch (const MatrixError& error) {
-        if (error.status == 401) {
+        if (error.status == 401 || error.status == 403) {
             refused = error;
         } else if (error.status != 429 && error.status != 502) {
             throw;
@@ -90,7 +93,8 @@ Task<DeviceRow> Access::whoami(const std::string& token, Client client, std::sha
     int status = fetched->head.status;
     if (!fetched->head.from_homeserver) throw unreachable("nginx answered " + std::to_string(status));
     if (status >= 500) throw unreachable("it answered " + std::to_string(status));
-    if (status != 200) throw passed_on(status, fetched->body);
+    if (status == 401 || status == 403 || status == 429) throw passed_on(status, fetched->body);
+    if (status != 200) throw unreachable("its whoami answered " + std::to_string(status));
     Json who;
     try {
         who = parse_body(fetched->body);

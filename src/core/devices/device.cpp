@@ -85,8 +85,10 @@ Task<std::vector<AccountDataEvent>> Device::read_account_data(Position after) {
 
 Task<KeyCounts> Device::read_key_counts() {
     if (!key_counts_) {
+        Position before = end_;
         KeyCounts counts = co_await logs_.key_counts(key);
-        if (!key_counts_) key_counts_ = std::move(counts);
+        if (end_ != before) co_return counts;
+        key_counts_ = std::move(counts);
     }
     co_return *key_counts_;
 }
@@ -100,7 +102,8 @@ void Device::apply(News news) {
     if (news.to <= end_ && !(news.whole && !whole_)) return;
     if (news.to.generation() != end_.generation()) typing_.clear();
     for (const Entry& entry : news.entries) {
-        if (entry.seq > end_) typing_.apply(entry);
+        // Typists of a former owner of the log do not count any more.
+        if (entry.seq > end_ && entry.seq.generation() == news.to.generation()) typing_.apply(entry);
     }
     raise(last_to_device_, news.to_device);
     raise(last_device_list_, news.device_lists);

@@ -1,5 +1,7 @@
 #include "core/devices/fetch.hpp"
 
+#include <algorithm>
+
 #include "core/json/value.hpp"
 #include "core/shared_work.hpp"
 
@@ -8,6 +10,7 @@ namespace matrix_sync {
 namespace {
 
 constexpr Milliseconds kReadLimit{60'000};
+constexpr Milliseconds kMostWait{3'600'000};
 
 template <class T>
 std::optional<T> field(const Json& object, const char* key) {
@@ -55,7 +58,8 @@ MatrixError passed_on(int status, std::string_view body) {
     MatrixError error(status, field<std::string>(object, "errcode").value_or("M_UNKNOWN"),
                       field<std::string>(object, "error").value_or(""));
     error.soft_logout = field<bool>(object, "soft_logout");
-    if (auto wait = field<std::int64_t>(object, "retry_after_ms")) error.retry_after = Milliseconds(*wait);
+    if (auto wait = field<std::int64_t>(object, "retry_after_ms"))
+        error.retry_after = std::clamp(Milliseconds(*wait), Milliseconds{0}, kMostWait);
     return error;
 }
 

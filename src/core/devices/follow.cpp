@@ -8,6 +8,7 @@ namespace matrix_sync {
 namespace {
 
 constexpr Milliseconds kRetry{1'000};
+constexpr int kMostDoublings = 5;
 constexpr std::size_t kMostCredentials = 8;
 
 }  // namespace
@@ -31,7 +32,9 @@ Task<bool> Poller::synced(Milliseconds limit) {
 }
 
 Task<void> Poller::reach(Position position) {
-    if (position <= device_.end() || polls()) co_return;
+    // A later generation than this worker's own: it has lost the log and does not know yet.
+    bool own = polls() && position.generation() <= device_.end().generation();
+    if (position <= device_.end() || own) co_return;
     co_await catch_up();
 }
 
@@ -60,6 +63,7 @@ void Poller::told_news(Position end) {
 
 void Poller::told_free() {
     owner_gone_ = true;
+    disclaimed_ = owner_;
     wake_.notify();
 }
 
@@ -75,6 +79,7 @@ void Poller::told_follow(WorkerKey follower) {
         return;
     }
     followers_.insert(follower);
+    if (!device_.whole() && trouble_) worker_.workers.tell(follower, "trouble " + std::to_string(device_.key.value));
     // What came between the follower's last look and this is made up for.
     worker_.workers.tell(follower, "news " + std::to_string(device_.key.value) + " " + std::to_string(device_.end().value));
 }
@@ -86,7 +91,7 @@ std::optional<DeviceRow> Poller::following() const {
 
 Task<void> Poller::run() {
     int failed = 0;
-    while (co_await wanted()) {
+    while (co_await wanted() || !co_await released()) {
         if (!worker_.self) {
             set_synced(false);
             co_await worker_.registered.wait();
@@ -96,31 +101,49 @@ Task<void> Poller::run() {
         try {
             co_await hold_role();
             failed = 0;
-        } catch (const DatabaseUnavailable&) {
-            // The database has its own log line; self is gone, or will be.
-            why = "unavailable";
+        } catch (const DatabaseUnavailable& error) {
+            why = error.what();
         } catch (const StatementFailed& error) {
-            why = error.sqlstate;
-            worker_.log(LogLevel::error,
-                        "device " + device_.user.value + " " + device_.id.value + ": statement failed (" + why + "): " + error.what());
+            why = error.sqlstate + " " + error.what();
+        } catch (const std::exception& error) {
+            why = error.what();
         }
-        lease_.reset();
+        if (lease_) unreleased_ = std::exchange(lease_, std::nullopt);
         owner_ = {};
         if (why.empty()) continue;
         set_synced(false);
-        co_await loop_sleep(worker_.loop, worker_.jittered(kRetry * std::min(1 << failed, 32)));
-        failed = std::min(failed + 1, 5);
+        Milliseconds rest = worker_.jittered(kRetry * (1 << failed));
+        failed = std::min(failed + 1, kMostDoublings);
+        // While the database is away, one line of its own says so for all devices.
+        if (worker_.self) worker_.log(LogLevel::warn, name() + ": polling rests for " + std::to_string(rest.count()) + " ms: " + why);
+        co_await loop_sleep(worker_.loop, rest);
     }
     set_synced(false);
 }
 
+/// Nobody else can have the log while the store takes this worker for its owner.
+Task<bool> Poller::released() {
+    if (!unreleased_ || worker_.closing || !worker_.self) co_return true;
+    Lease lease = *unreleased_;
+    try {
+        std::vector<Lease> leases = {lease};
+        co_await worker_.logs.release(std::move(leases));
+        unreleased_.reset();
+    } catch (const std::exception&) {
+        // Below: in a moment again.
+    }
+    if (unreleased_) co_await loop_sleep(worker_.loop, worker_.jittered(kRetry));
+    co_return !unreleased_ && !co_await wanted();
+}
+
 Task<void> Poller::hold_role() {
-    LogStore::Claim claim = co_await worker_.logs.claim(device_.key, worker_.self);
+    LogStore::Claim claim = co_await worker_.logs.claim(device_.key, worker_.self, std::exchange(disclaimed_, WorkerKey{}));
     if (!claim.lease) {
         co_await follow(claim.row);
         co_return;
     }
     lease_ = claim.lease;
+    unreleased_.reset();
     std::vector<Entry> nobody_types;
     device_.restart(claim.row, nobody_types);
     last_good_ = worker_.loop.now();
@@ -132,11 +155,11 @@ Task<void> Poller::follow(const DeviceRow& row) {
     owner_ = row.owner;
     owner_gone_ = false;
     told_end_ = {};
+    trouble_.reset();
     worker_.workers.tell(owner_, "follow " + std::to_string(device_.key.value) + " " + std::to_string(worker_.self.value));
     std::vector<Entry> typing = co_await worker_.logs.typing(device_.key, Typing::kExpiry);
     device_.restart(row, typing);
     set_synced(true);
-    trouble_.reset();
     while (!owner_gone_ && idle_left() > Milliseconds{0} && !worker_.closing) {
         if (told_end_ > device_.end() || !device_.whole()) co_await catch_up();
         if (!owner_gone_ && told_end_ <= device_.end()) co_await wake_.wait(idle_left());
@@ -146,13 +169,15 @@ Task<void> Poller::follow(const DeviceRow& row) {
 Task<void> Poller::catch_up() {
     for (;;) {
         Position before = device_.end();
+        Position told = told_end_;
         News news = co_await worker_.logs.news(device_.key, before);
         bool more = news.to > before;
         device_.apply(std::move(news));
-        if (!more) break;
+        if (more || told != told_end_) continue;
+        // What was told of but cannot be found was lost in a crash of the database.
+        told_end_ = std::min(told_end_, device_.end());
+        break;
     }
-    // What was told of but cannot be found was lost in a crash of the database.
-    told_end_ = std::min(told_end_, device_.end());
 }
 
 Milliseconds Poller::idle_left() const {

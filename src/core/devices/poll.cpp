@@ -20,6 +20,7 @@ constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostState = 64 * 1024 * 1024;
 constexpr Milliseconds kLeastRest{1'000};
 constexpr Milliseconds kMostRest{60'000};
+constexpr int kMostEmptyInARow = 10;
 /// First polls in flight in one worker: each costs the homeserver as much as hundreds of others (rule 4).
 constexpr int kMostFirstPolls = 8;
 
@@ -55,9 +56,12 @@ std::string poll_target(const std::optional<std::string>& since, Milliseconds ti
     return target;
 }
 
-bool brings_nothing(const std::vector<RoomPart>& rooms, const AnswerRest& rest) {
+/// Homeservers repeat the key counts in every answer.
+bool brings_nothing(const std::vector<RoomPart>& rooms, const AnswerRest& rest, const KeyCounts& known) {
+    auto as_known = [](const auto& said, const auto& before) { return !said || said == before; };
     return rooms.empty() && rest.to_device.empty() && rest.account_data.empty() && rest.device_lists_changed.empty() &&
-           rest.device_lists_left.empty() && !rest.one_time_keys_count && !rest.unused_fallback_key_types;
+           rest.device_lists_left.empty() && as_known(rest.one_time_keys_count, known.one_time_keys_count) &&
+           as_known(rest.unused_fallback_key_types, known.unused_fallback_key_types);
 }
 
 /// A place among the first polls in flight.
@@ -100,7 +104,8 @@ Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
             Credential credential = credentials_.front();
             co_await poll_once(credential, lease, since);
         } catch (const LeaseLost&) {
-            worker_.log(LogLevel::notice, "device " + device_.user.value + " " + device_.id.value + ": another worker polls now");
+            worker_.log(LogLevel::notice, name() + ": another worker polls now");
+            lease_.reset();
             co_return;
         } catch (const HomeserverUnavailable& error) {
             why = error.what();
@@ -113,9 +118,10 @@ Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
         if (!why.empty()) co_await rest_after_failure(std::move(why), at_least);
     }
     if (worker_.closing) co_return;
-    lease_.reset();
+    unreleased_ = std::exchange(lease_, std::nullopt);
     std::vector<Lease> leases = {lease};
     co_await worker_.logs.release(std::move(leases));
+    unreleased_.reset();
     tell_followers("free");
     followers_.clear();
 }
@@ -178,19 +184,20 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     piece.rooms = parser.take_rooms();
     piece.rest = std::make_unique<AnswerRest>(parser.take_rest());
     std::string next_batch = piece.rest->next_batch;
-    bool nothing = since && brings_nothing(piece.rooms, *piece.rest);
-    bool stands = nothing && next_batch == *since;
+    KeyCounts known = co_await device_.read_key_counts();
+    bool nothing = since && brings_nothing(piece.rooms, *piece.rest, known);
     if (!nothing) co_await ingest(credential, std::move(piece));
     since = std::move(next_batch);
     worker_.access.verified(credential.access_token);
     if (failures_ > 0) {
-        worker_.log(LogLevel::notice, "device " + device_.user.value + " " + device_.id.value + ": the homeserver answers again");
+        worker_.log(LogLevel::notice, name() + ": the homeserver answers again");
     }
     failures_ = 0;
     bool at_once = worker_.loop.now() - last_good_ < kLeastRest;
     last_good_ = worker_.loop.now();
-    // A homeserver that answers at once with nothing would be asked for ever.
-    if (stands && at_once) co_await loop_sleep(worker_.loop, kLeastRest);
+    empty_in_a_row_ = nothing && at_once ? empty_in_a_row_ + 1 : 0;
+    // A homeserver that always answers at once with nothing would be asked without a pause.
+    if (empty_in_a_row_ > kMostEmptyInARow) co_await loop_sleep(worker_.loop, kLeastRest);
 }
 
 Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
@@ -229,16 +236,14 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
         why = error.what();
     }
     if (!why.empty()) {
-        worker_.log(LogLevel::warn, "device " + device_.user.value + " " + device_.id.value + ": room " + room.value +
-                                        " stays set aside, its state cannot be had: " + why);
+        worker_.log(LogLevel::warn, name() + ": room " + room.value + " stays set aside, its state cannot be had: " + why);
     }
 }
 
 Task<void> Poller::refused(const Credential& credential, Exchange& exchange) {
     std::string body = co_await read_all(worker_.loop, exchange, kMostError);
     MatrixError why = passed_on(401, body);
-    worker_.log(LogLevel::info,
-                "device " + device_.user.value + " " + device_.id.value + ": the homeserver refuses an access token: " + why.errcode);
+    worker_.log(LogLevel::info, name() + ": the homeserver refuses an access token: " + why.errcode);
     std::string token = credential.access_token;
     std::erase_if(credentials_, [&](const Credential& known) { return known.access_token == token; });
     device_.changed().notify();
@@ -252,9 +257,8 @@ Task<void> Poller::rest_after_failure(std::string why, std::optional<Millisecond
     if (at_least) rest = std::max(rest, worker_.jittered(*at_least) + *at_least / 4);
     ++failures_;
     if (!trouble_) trouble_.emplace(502, "M_UNKNOWN", "The homeserver cannot be reached");
-    worker_.log(LogLevel::warn, "device " + device_.user.value + " " + device_.id.value + ": poll failed, for " +
-                                    std::to_string(stale.count()) + " s now: " + why + "; again in " + std::to_string(rest.count()) +
-                                    " ms");
+    worker_.log(LogLevel::warn, name() + ": poll failed, for " + std::to_string(stale.count()) + " s now: " + why + "; again in " +
+                                    std::to_string(rest.count()) + " ms");
     if (!device_.whole()) tell_followers("trouble");
     device_.changed().notify();
     co_await loop_sleep(worker_.loop, rest);

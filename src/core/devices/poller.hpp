@@ -69,6 +69,8 @@ class Poller {
     Task<void> hold_role();
     Task<void> follow(const DeviceRow& row);
     Task<void> catch_up();
+    Task<bool> released();
+    std::string name() const { return "device " + device_.user.value + " " + device_.id.value; }
     Task<bool> wanted();
     Milliseconds idle_left() const;
 
@@ -91,13 +93,16 @@ class Poller {
     int requests_ = 0;
     Instant last_request_{};
     std::list<Credential> credentials_;  ///< newest first
-    std::optional<Lease> lease_;
+    std::optional<Lease> lease_;         ///< this worker polls
+    std::optional<Lease> unreleased_;    ///< it does not poll any more, but the store may not know
     std::set<WorkerKey> followers_;
     WorkerKey owner_;  ///< whom this worker follows
     bool owner_gone_ = false;
+    WorkerKey disclaimed_;  ///< said that it does not have the log
     Position told_end_;
     std::optional<MatrixError> trouble_;
     int failures_ = 0;
+    int empty_in_a_row_ = 0;
     Instant last_good_{};
 };
 

@@ -20,7 +20,9 @@ void Typing::apply(const Entry& entry) {
     auto& typists = rooms_[entry.room];
     if (typists.users != *entry.typing) typists = {entry.seq, *entry.typing, {}};
     typists.until = loop_.now() + left;
-    if (!expiry_.pending()) loop_.arm(expiry_, left);
+    if (expiry_.pending() && typists.until >= expiry_.at) return;
+    expiry_.at = typists.until;
+    loop_.arm(expiry_, left);
 }
 
 void Typing::expire() {
@@ -35,7 +37,10 @@ void Typing::expire() {
             ++room;
         }
     }
-    if (next != Instant::max()) loop_.arm(expiry_, next - loop_.now());
+    if (next != Instant::max()) {
+        expiry_.at = next;
+        loop_.arm(expiry_, next - loop_.now());
+    }
     if (some) expiry_.ended();
 }
 

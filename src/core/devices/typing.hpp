@@ -39,6 +39,7 @@ class Typing {
         void fire() override { typing.expire(); }
         std::function<void()> ended;
         Typing& typing;
+        Instant at{};
     };
     void expire();
 

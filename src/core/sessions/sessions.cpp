@@ -6,22 +6,15 @@
 
 namespace matrix_sync {
 
-namespace {
-
-/// The same for whatever is wrong with a token, so that nobody can probe for sessions.
 MatrixError unknown_session() {
     return {400, "M_UNKNOWN_SYNC_SESSION", "Session unknown or expired"};
 }
 
-/// The further of two acknowledgements of a stream that both know of; else the newer one's word.
-std::optional<Position> further(std::optional<Position> stored, std::optional<Position> sent) {
-    return stored && sent ? std::max(stored, sent) : sent;
-}
-
-}  // namespace
-
 Task<Sessions::Opened> Sessions::open(DeviceKey device, std::shared_ptr<const Filter> filter, int most) {
     Acknowledged asks = filter->acknowledged({});
+    // Which one is the longest unused must not be judged by what has not been written yet.
+    std::vector<SessionId> unwritten = unwritten_of(device);
+    if (!unwritten.empty()) co_await store_.touch(std::move(unwritten), {});
     SessionStore::Opened opened = co_await store_.open(device, filter->text(), asks, most);
     for (const auto& id : opened.dropped) drop(id);
     auto session = std::make_shared<Session>();
@@ -80,29 +73,51 @@ Task<int> Sessions::number(Session& session, int base, std::shared_ptr<const Fil
 }
 
 Task<void> Sessions::acknowledge(Session& session, Acknowledged sent) {
-    auto stored = session.acknowledged;
-    if (!stored.to_device || !sent.to_device) sent.to_device = stored.to_device;
-    if (!stored.e2ee || !sent.e2ee) sent.e2ee = stored.e2ee;
-    co_await store_acknowledged(session, {further(stored.to_device, sent.to_device), further(stored.e2ee, sent.e2ee)});
+    const Acknowledged stored = session.acknowledged;
+    Acknowledged further;
+    further.to_device = stored.to_device && sent.to_device ? std::max(stored.to_device, sent.to_device) : stored.to_device;
+    further.e2ee = stored.e2ee && sent.e2ee ? std::max(stored.e2ee, sent.e2ee) : stored.e2ee;
+    co_await store_acknowledged(session, further, false);
 }
 
-Task<void> Sessions::change_streams(Session& session, Acknowledged starts) {
-    auto stored = session.acknowledged;
-    auto change = [](std::optional<Position> has, std::optional<Position> asks) { return has && asks ? has : asks; };
-    co_await store_acknowledged(session, {change(stored.to_device, starts.to_device), change(stored.e2ee, starts.e2ee)});
+Task<void> Sessions::change_streams(Session& session, Acknowledged asked, Acknowledged asks) {
+    const Acknowledged stored = session.acknowledged;
+    // A stream that starts is stored whatever memory says: the session may have dropped it at another worker.
+    bool starts = (asks.to_device && !asked.to_device) || (asks.e2ee && !asked.e2ee);
+    auto now = [](std::optional<Position> has, std::optional<Position> had, std::optional<Position> wants) {
+        return wants && had && has ? has : wants;
+    };
+    const Acknowledged acknowledged{now(stored.to_device, asked.to_device, asks.to_device), now(stored.e2ee, asked.e2ee, asks.e2ee)};
+    co_await store_acknowledged(session, acknowledged, starts);
 }
 
-Task<void> Sessions::store_acknowledged(Session& session, Acknowledged acknowledged) {
-    if (acknowledged == session.acknowledged) co_return;
-    co_await store_.acknowledge(session.id, session.device, acknowledged);
+Task<void> Sessions::store_acknowledged(Session& session, Acknowledged acknowledged, bool starts) {
+    if (acknowledged == session.acknowledged && !starts) co_return;
+    bool there = co_await store_.acknowledge(session.id, session.device, acknowledged);
+    if (!there) {
+        drop(session.id);
+        throw unknown_session();
+    }
     session.acknowledged = acknowledged;
 }
 
-void Sessions::drop(const SessionId& id) {
+DeviceKey Sessions::drop(const SessionId& id) {
     auto found = sessions_.find(id);
-    if (found == sessions_.end()) return;
+    if (found == sessions_.end()) return {};
+    DeviceKey device = found->second->device;
     found->second->gone = true;
     sessions_.erase(found);
+    return device;
+}
+
+std::vector<SessionId> Sessions::unwritten_of(DeviceKey device) {
+    std::vector<SessionId> unwritten;
+    for (auto& [id, session] : sessions_) {
+        if (session->device != device || (session->used <= session->used_written && session.use_count() == 1)) continue;
+        session->used = session->used_written = loop_.now();
+        unwritten.push_back(id);
+    }
+    return unwritten;
 }
 
 std::vector<SessionId> Sessions::take_used(Milliseconds every) {
@@ -117,7 +132,11 @@ std::vector<SessionId> Sessions::take_used(Milliseconds every) {
 }
 
 void Sessions::forget(Milliseconds idle) {
-    std::erase_if(sessions_, [&](const auto& item) { return item.second.use_count() == 1 && loop_.now() - item.second->used > idle; });
+    std::erase_if(sessions_, [&](const auto& item) {
+        const Session& session = *item.second;
+        bool written = session.used <= session.used_written;
+        return written && item.second.use_count() == 1 && loop_.now() - session.used > idle;
+    });
 }
 
 }  // namespace matrix_sync

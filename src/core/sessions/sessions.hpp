@@ -11,12 +11,16 @@
 #include "core/json/value.hpp"
 #include "core/sessions/filter.hpp"
 #include "core/shared_work.hpp"
+#include "matrix_sync/error.hpp"
 #include "matrix_sync/ids.hpp"
 #include "matrix_sync/loop.hpp"
 #include "matrix_sync/store.hpp"
 #include "matrix_sync/task.hpp"
 
 namespace matrix_sync {
+
+/// 400 M_UNKNOWN_SYNC_SESSION: the same for whatever is wrong with a token, so that nobody can probe for sessions.
+MatrixError unknown_session();
 
 struct Session {
     SessionId id;
@@ -46,11 +50,13 @@ class Sessions {
     Task<int> number(Session& session, int base, std::shared_ptr<const Filter> filter);
     /// The session came back with a token: what it had been sent, it has.
     Task<void> acknowledge(Session& session, Acknowledged sent);
-    /// From now on the session asks for other streams; `starts` is where new ones begin.
-    Task<void> change_streams(Session& session, Acknowledged starts);
+    /// From now on the session asks for other streams: `asked` is what it had been sent, `asks` where the streams of now begin or go on.
+    Task<void> change_streams(Session& session, Acknowledged asked, Acknowledged asks);
 
-    /// It was dropped, by this worker or another.
-    void drop(const SessionId& id);
+    /// It was dropped, by this worker or another. Gives the device it was of, if it was here.
+    DeviceKey drop(const SessionId& id);
+    /// What was told meanwhile is lost: the store knows which are left.
+    void ask_again() { sessions_.clear(); }
     /// Those used since they were last written, if that is long enough ago.
     std::vector<SessionId> take_used(Milliseconds every);
     /// Forgets those unused for so long; the store still has them.
@@ -58,7 +64,8 @@ class Sessions {
     std::size_t size() const { return sessions_.size(); }
 
   private:
-    Task<void> store_acknowledged(Session& session, Acknowledged acknowledged);
+    Task<void> store_acknowledged(Session& session, Acknowledged acknowledged, bool starts);
+    std::vector<SessionId> unwritten_of(DeviceKey device);
 
     Loop& loop_;
     SessionStore& store_;

@@ -85,7 +85,7 @@ CREATE TABLE log (
     PRIMARY KEY (device, seq)
 );
 CREATE INDEX log_room ON log (device, room, seq DESC);
-CREATE INDEX log_typing ON log (device, at) WHERE typing IS NOT NULL;
+CREATE INDEX log_typing ON log (device, at) WHERE typing IS NOT NULL OR section <> 1;
 
 -- Rooms that could not be processed, with what was sent of them, oldest part first.
 CREATE TABLE set_aside (
