@@ -45,10 +45,18 @@ void Loop::run() {
         event.timed_.reset();
         event.insert_before(due);
     }
-    while (due.linked()) {
-        Deferred& event = static_cast<Deferred&>(due.next());
-        event.cancel();
-        event.fire();
+    try {
+        while (due.linked()) {
+            Deferred& event = static_cast<Deferred&>(due.next());
+            event.cancel();
+            event.fire();
+        }
+    } catch (...) {
+        // The others have not deserved it: they come next time.
+        while (due.linked()) due.next().insert_before(ready_);
+        running_ = false;
+        schedule();
+        throw;
     }
     running_ = false;
     schedule();

@@ -414,6 +414,7 @@ Task<void> Service::Impl::close() {
     worker.registered.notify();
     keeping.cancel();
     following.cancel();
+    access.stop();
     std::vector<Lease> leases;
     for (auto& [key, served] : devices) {
         if (auto lease = served->poller.stop()) leases.push_back(*lease);

@@ -26,7 +26,14 @@ class SharedWork {
         });
     }
     bool ended() const { return ended_; }
-    bool failed() const { return static_cast<bool>(error_); }
+    /// Those who wait get DatabaseUnavailable.
+    void give_up() {
+        if (ended_) return;
+        job_.cancel();
+        error_ = std::make_exception_ptr(DatabaseUnavailable("given up"));
+        ended_ = true;
+        done_.notify();
+    }
 
     /// The result, or what the work threw. Whoever awaits keeps the work alive.
     static Task<T> result(std::shared_ptr<SharedWork> work) {

@@ -126,7 +126,10 @@ void ClientRequest::on_body() {
     if (finished_) return;
     for (;;) {
         collect();
-        if (too_large_) return finish(too_large());
+        if (too_large_) {
+            r_->keepalive = 0;  // the rest of the body is still to come
+            return finish(too_large());
+        }
         if (!r_->reading_body) return run();
         ngx_int_t rc = ngx_http_read_unbuffered_request_body(r_);
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -231,6 +234,7 @@ ngx_int_t serve_post(ngx_http_request_t* r) {
     if (r->headers_in.content_length_n > limit) {
         r->expect_tested = 1;  // nobody shall be told to go on
         ngx_int_t rc = ngx_http_discard_request_body(r);
+        r->keepalive = 0;  // a client that waits for 100 may send the body or not
         return rc == NGX_OK ? send_reply(r, too_large()) : rc;
     }
     auto* client = make_in_request<ClientRequest>(r);
@@ -263,7 +267,7 @@ ngx_int_t take_method(ngx_http_request_t* r) {
         case NGX_HTTP_GET:
         case NGX_HTTP_HEAD:
         case NGX_HTTP_OPTIONS:
-            if (conf.client_max_body_size && r->headers_in.content_length_n > conf.client_max_body_size) {
+            if (conf.client_max_body_size && (r->headers_in.chunked || r->headers_in.content_length_n > conf.client_max_body_size)) {
                 return NGX_HTTP_REQUEST_ENTITY_TOO_LARGE;
             }
             return NGX_DECLINED;

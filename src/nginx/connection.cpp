@@ -192,6 +192,7 @@ void Connection::flush() {
     if (std::exchange(wants_answers_, false) && !PQsendFlushRequest(pg_)) return lost(PQerrorMessage(pg_));
     int left = PQflush(pg_);
     if (left < 0) return lost(PQerrorMessage(pg_));
+    if (left > 0 && !sent_.empty()) loop_.arm(deadline_, patience);  // what is long is still on its way
     want_write(left > 0);
 }
 

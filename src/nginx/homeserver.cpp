@@ -89,6 +89,8 @@ class PollExchange final : public Exchange, private PollEvents {
         changed_.notify();
     }
     void whole() override {
+        // Where nginx buffers, its buffers do not outlive the end.
+        for (ngx_buf_t* buffer : std::exchange(kept_, {})) take(buffer);
         whole_ = true;
         changed_.notify();
     }

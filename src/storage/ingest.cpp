@@ -247,16 +247,18 @@ void Ingestion::take_aside(const Rows& rows) {
 void Ingestion::add_aside(RoomWork& work, std::int64_t number, RoomPart part, const std::optional<std::string>& since) {
     work.aside.push_back(number);
     const Delivery& delivery = *deliveries_[work.delivery];
-    if (delivery.without_aside.contains(work.room) || work.aside.size() > most_aside) {
+    const bool too_many = work.aside.size() > most_aside;
+    if (delivery.without_aside.contains(work.room) || too_many) {
         work.begins_with_gap = true;
+        work.lacks_state = work.lacks_state || (too_many && !delivery.retry);
         work.superseded.push_back(number);
         return;
     }
     if (delivery.retry) {
         part.state = delivery.retry->state;
         part.state_is_after = true;
-    } else if (!delivery.piece.from || since == delivery.piece.from) {
-        // The whole truth, or the same answer once more.
+    } else if (!delivery.piece.from || since == delivery.piece.from || number > end_of(work.delivery).since_seq.value) {
+        // The whole truth, or what an answer said that was cut off before its end, and is repeated.
         work.superseded.push_back(number);
         return;
     }

@@ -89,6 +89,7 @@ class Ingestion {
         std::vector<Step> steps;
         std::size_t next = 0;                  ///< the step that comes next
         bool begins_with_gap = false;          ///< parts that were set aside have been given up
+        bool lacks_state = false;              ///< they may have held state
         std::vector<std::int64_t> aside;       ///< numbers of all parts that are set aside
         std::vector<std::int64_t> superseded;  ///< of those that the new ones repeat
         std::vector<Entry> entries;            ///< what has been made of the steps

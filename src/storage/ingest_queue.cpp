@@ -104,13 +104,18 @@ Task<void> IngestQueue::carry_out(Group group) {
     try {
         co_await together(group);
     } catch (const DatabaseUnavailable&) {
+        // One that takes too long must not keep the others from being stored.
         error = std::current_exception();
+        refused = group.size() > 1;
     } catch (...) {
         refused = true;
     }
     for (const auto& waiting : group) {
-        if (refused) co_await alone(waiting);
-        if (error) waiting->error = error;
+        if (refused) {
+            co_await alone(waiting);
+        } else {
+            waiting->error = error;
+        }
     }
 }
 

@@ -44,6 +44,10 @@ std::optional<Ingestion::NextState> Ingestion::next_state(RoomWork& work) {
             fail(work, step.part->broken);
             continue;
         }
+        if (work.lacks_state && work.next == 0 && !begins_anew(*step.part, step.first)) {
+            fail(work, "too many of its parts were set aside to keep them all", true);
+            continue;
+        }
         auto part = listed(work, step);
         if (!part) {
             fail(work, "it lists an event of another room");

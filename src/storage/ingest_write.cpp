@@ -62,6 +62,11 @@ const Statement advance{"ingest_advance", R"sql(
     UPDATE device SET seq = $2::bigint WHERE id = $1::bigint
 )sql"};
 
+// No answer is under way: nothing of what was set aside will be repeated.
+const Statement advance_known{"ingest_advance_known", R"sql(
+    UPDATE device SET seq = $2::bigint, since_seq = $2::bigint WHERE id = $1::bigint
+)sql"};
+
 const Statement end_answer{"ingest_end_answer", R"sql(
     UPDATE device SET seq = $2::bigint, since = $3::text, since_seq = $2::bigint WHERE id = $1::bigint
 )sql"};
@@ -86,7 +91,8 @@ Task<void> Ingestion::write() {
             params.text(piece.rest->next_batch);
             sending_.send(end_answer, std::move(params));
         } else if (result.news.to != result.news.from) {
-            sending_.send(advance, std::move(params));
+            const bool between_answers = deliveries_[i]->retry && end.since_seq == result.news.from;
+            sending_.send(between_answers ? advance_known : advance, std::move(params));
         }
     }
 }

@@ -24,7 +24,7 @@ const Statement lock_device_of{"session_lock_device_of", R"sql(
 
 const Statement lock_devices{"session_lock_devices", R"sql(
     SELECT id FROM device
-    WHERE id = ANY ($1::bigint[]) OR id IN (SELECT device FROM session WHERE id = ANY ($2::text[]::uuid[]))
+    WHERE id IN (SELECT unnest($1::bigint[]) UNION SELECT device FROM session WHERE id = ANY ($2::text[]::uuid[]))
     ORDER BY id FOR UPDATE
 )sql"};
 

@@ -19,5 +19,7 @@ inline int run_suite(const char* name, std::initializer_list<const TTest*> tests
     return failed ? 1 : 0;
 }
 
-#define MATRIX_SYNC_SUITE(name, ...) \
-    int main() { return run_suite(name, {__VA_ARGS__}); }
+#define MATRIX_SYNC_SUITE(name, ...)           \
+    int main() {                               \
+        return run_suite(name, {__VA_ARGS__}); \
+    }

@@ -184,6 +184,7 @@ void ClassicParser::Impl::take_answer_member(std::string_view json, std::size_t 
     JsonCursor cursor(json);
     if (name == "next_batch") {
         rest.next_batch = cursor.text("next_batch");
+        if (rest.next_batch.find(replacement_character) != std::string::npos) wrong("next_batch: characters that no token has");
     } else if (name == "device_lists") {
         take_device_lists(cursor);
     } else if (name == "device_one_time_keys_count") {

@@ -93,7 +93,7 @@ Task<DeviceRow> Access::whoami(const std::string& token, Client client, std::sha
     int status = fetched->head.status;
     if (!fetched->head.from_homeserver) throw unreachable("nginx answered " + std::to_string(status));
     if (status >= 500) throw unreachable("it answered " + std::to_string(status));
-    if (status == 401 || status == 403 || status == 429) throw passed_on(status, fetched->body);
+    if (refuses_token(status, fetched->body) || status == 403 || status == 429) throw passed_on(status, fetched->body);
     if (status != 200) throw unreachable("its whoami answered " + std::to_string(status));
     Json who;
     try {
@@ -120,6 +120,12 @@ Task<void> Access::refuse(std::string token, MatrixError why) {
     known.refusal = std::move(why);
     known.refused = loop_.now();
     co_await tokens_.forget_token(token);
+}
+
+void Access::stop() {
+    for (auto& [token, known] : known_) {
+        if (known.asking) known.asking->give_up();
+    }
 }
 
 const MatrixError* Access::refusal(const std::string& token) const {

@@ -10,6 +10,7 @@ namespace matrix_sync {
 namespace {
 
 constexpr Milliseconds kReadLimit{60'000};
+constexpr const char* kNoErrcode = "M_UNKNOWN";
 constexpr Milliseconds kMostWait{3'600'000};
 
 template <class T>
@@ -48,6 +49,10 @@ Task<Fetched> fetch(Loop& loop, Homeserver& homeserver, Call call, Milliseconds 
     co_return fetched;
 }
 
+bool refuses_token(int status, std::string_view body) {
+    return status == 401 && passed_on(status, body).errcode != kNoErrcode;
+}
+
 MatrixError passed_on(int status, std::string_view body) {
     Json object = Json::object();
     try {
@@ -55,8 +60,7 @@ MatrixError passed_on(int status, std::string_view body) {
     } catch (const MatrixError&) {
         // No Matrix error, then; the status says enough.
     }
-    MatrixError error(status, field<std::string>(object, "errcode").value_or("M_UNKNOWN"),
-                      field<std::string>(object, "error").value_or(""));
+    MatrixError error(status, field<std::string>(object, "errcode").value_or(kNoErrcode), field<std::string>(object, "error").value_or(""));
     error.soft_logout = field<bool>(object, "soft_logout");
     if (auto wait = field<std::int64_t>(object, "retry_after_ms"))
         error.retry_after = std::clamp(Milliseconds(*wait), Milliseconds{0}, kMostWait);

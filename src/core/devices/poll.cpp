@@ -20,6 +20,7 @@ constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostState = 64 * 1024 * 1024;
 constexpr Milliseconds kLeastRest{1'000};
 constexpr Milliseconds kMostRest{60'000};
+constexpr Milliseconds kNoStateHolds{300'000};
 constexpr int kMostEmptyInARow = 10;
 /// First polls in flight in one worker: each costs the homeserver as much as hundreds of others (rule 4).
 constexpr int kMostFirstPolls = 8;
@@ -207,7 +208,11 @@ Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     ++worker_.status.ingests;
     device_.apply(std::move(ingested.news));
     tell_followers("news");
-    for (RoomId& room : ingested.without_state) co_await fetch_state(credential, lease, std::move(room));
+    for (RoomId& room : ingested.without_state) {
+        auto failed = no_state_before_.find(room);
+        if (failed == no_state_before_.end() || failed->second <= worker_.loop.now())
+            co_await fetch_state(credential, lease, std::move(room));
+    }
 }
 
 Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId room) {
@@ -226,6 +231,7 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
                 if (ingested.lease_lost) throw LeaseLost{};
                 device_.apply(std::move(ingested.news));
                 tell_followers("news");
+                no_state_before_.erase(room);
             }
         }
     } catch (const HomeserverUnavailable& error) {
@@ -236,12 +242,15 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
         why = error.what();
     }
     if (!why.empty()) {
+        no_state_before_[room] = worker_.loop.now() + kNoStateHolds;
         worker_.log(LogLevel::warn, name() + ": room " + room.value + " stays set aside, its state cannot be had: " + why);
     }
 }
 
 Task<void> Poller::refused(const Credential& credential, Exchange& exchange) {
     std::string body = co_await read_all(worker_.loop, exchange, kMostError);
+    if (!refuses_token(401, body))
+        throw PollFailed{"a 401 that is no Matrix error: does something between nginx and the homeserver refuse?", std::nullopt};
     MatrixError why = passed_on(401, body);
     worker_.log(LogLevel::info, name() + ": the homeserver refuses an access token: " + why.errcode);
     std::string token = credential.access_token;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -103,6 +104,7 @@ class Poller {
     std::optional<MatrixError> trouble_;
     int failures_ = 0;
     int empty_in_a_row_ = 0;
+    std::map<RoomId, Instant> no_state_before_;  ///< rooms whose state could not be had
     Instant last_good_{};
 };
 
