@@ -32,9 +32,13 @@ run_checks() {
     else
         say "clang-format is not installed: not checked"
     fi
+    checked "co_await in conditional expressions" build/co_await.log check_co_await
     if command -v shellcheck > /dev/null; then checked "shellcheck" build/shellcheck.log shellcheck -x quickstart test .ci/run tools/packages tools/synapse; fi
     [ "$1" = all ] || check_tidy changed
 }
+
+# GCC 12 destroys the temporaries of such an expression twice, or not at all.
+check_co_await() { ! grep -rnE '(\?|&&|\|\|) *!?\(*co_await|: co_await|co_await [^;]*(&&|\|\|)' src include; }
 
 check_format() { sources | xargs -r clang-format --dry-run --Werror; }
 

@@ -155,14 +155,20 @@ Task<Reply> Service::Impl::answer(Request request) {
     DeviceRow row = co_await access.check(access_token, request.client, request.homeserver);
     RequestQuery query = parse_query(request.query);
     Json body = parse_body(request.body);
-    Turn turn = query.since.empty() ? begin_turn(body) : co_await go_on(row.key, query.since, body, request.settings->session_expiry);
+    Turn turn;
+    if (query.since.empty()) {
+        turn = begin_turn(body);
+    } else {
+        turn = co_await go_on(row.key, query.since, body, request.settings->session_expiry);
+    }
 
     Hold hold(serve(row));
     Served& served = *hold.served;
     Credential credential{access_token, request.client, request.homeserver, request.settings};
     served.used = worker.loop.now();
     served.poller.want(std::move(credential));
-    if (!co_await served.poller.synced(kSyncedLimit) && !worker.closing) throw unavailable();
+    bool synced = co_await served.poller.synced(kSyncedLimit);
+    if (!synced && !worker.closing) throw unavailable();
     if (turn.session) {
         co_await come_back(served, turn);
     } else {

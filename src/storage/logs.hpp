@@ -19,7 +19,7 @@ class PostgresLogs : public LogStore {
     ~PostgresLogs() override;
 
     Task<DeviceRow> device(const UserId& user, const DeviceId& device) override;
-    Task<Claim> claim(DeviceKey device, WorkerKey worker, WorkerKey disclaimed) override;
+    Task<Claim> claim(DeviceKey device, WorkerKey worker, WorkerKey disclaimed = {}) override;
     Task<void> release(std::vector<Lease> leases) override;
 
     /// Pieces of several devices that come while a transaction is under way share the next one.

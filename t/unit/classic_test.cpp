@@ -434,7 +434,6 @@ START_TEST(test_odd_but_legal_rooms_are_read) {
 END_TEST
 
 START_TEST(test_nonsense_is_refused) {
-    const std::string too_long(1100, 'x');
     for (const auto& wrong : std::vector<std::string>{"",
                                                       "null",
                                                       "[]",
@@ -454,7 +453,6 @@ START_TEST(test_nonsense_is_refused) {
                                                       R"({"next_batch":"n","rooms":"x"})",
                                                       R"({"next_batch":"n","rooms":{"join":[]}})",
                                                       R"({"next_batch":"n","rooms":{"join":5}})",
-                                                      R"({"next_batch":"n","rooms":{"join":{")" + too_long + R"(":{}}}})",
                                                       R"({"next_batch":"n","to_device":[]})",
                                                       R"({"next_batch":"n","to_device":{"events":{}}})",
                                                       R"({"next_batch":"n","to_device":{"events":[5]}})",
@@ -465,7 +463,7 @@ START_TEST(test_nonsense_is_refused) {
                                                       R"({"next_batch":"n","account_data":{"events":[{"type":5}]}})",
                                                       R"({"next_batch":"n","device_lists":[]})",
                                                       R"({"next_batch":"n","device_lists":{"changed":[1]}})",
-                                                      R"({"next_batch":"n","device_lists":{"left":["@)" + too_long + R"("]}})",
+                                                      R"({"next_batch":"\u0000"})",
                                                       R"({"next_batch":"n","device_one_time_keys_count":[]})",
                                                       R"({"next_batch":"n","device_unused_fallback_key_types":{}})",
                                                       R"({"next_batch":"n","presence":)" + nested(100) + "}",

@@ -238,6 +238,16 @@ START_TEST(an_owner_is_succeeded_when_it_is_dead_or_has_let_go) {
 }
 END_TEST
 
+START_TEST(an_owner_that_disclaims_the_log_is_succeeded_though_alive) {
+    Storage storage;
+    Lease lease = storage.device("A");
+    ck_assert(!complete(storage.logs.claim(lease.device, WorkerKey{2}, WorkerKey{3})).lease);
+    auto taken = complete(storage.logs.claim(lease.device, WorkerKey{2}, WorkerKey{1}));
+    ck_assert(taken.lease && taken.lease->epoch == lease.epoch + 1);
+    ck_assert(ingest(storage, piece(lease, std::nullopt, {})).lease_lost);
+}
+END_TEST
+
 START_TEST(a_database_belongs_to_one_homeserver) {
     Storage storage;
     storage.device("A", "@u:world:8448");
@@ -372,5 +382,6 @@ END_TEST
 
 MATRIX_SYNC_SUITE("log storage", storage_reads_back_what_the_model_reads_back, devices_share_events_and_states,
                   large_states_are_kept_as_differences, an_owner_is_succeeded_when_it_is_dead_or_has_let_go,
+                  an_owner_that_disclaims_the_log_is_succeeded_though_alive,
                   a_database_belongs_to_one_homeserver, transaction_ids_and_typing_are_the_devices_own,
                   news_comes_in_bounded_pages_that_miss_nothing, large_tables_are_never_read_whole)

@@ -91,7 +91,10 @@ std::optional<DeviceRow> Poller::following() const {
 
 Task<void> Poller::run() {
     int failed = 0;
-    while (co_await wanted() || !co_await released()) {
+    for (;;) {
+        bool goes_on = co_await wanted();
+        if (!goes_on) goes_on = !co_await released();
+        if (!goes_on) break;
         if (!worker_.self) {
             set_synced(false);
             co_await worker_.registered.wait();
@@ -133,7 +136,8 @@ Task<bool> Poller::released() {
         // Below: in a moment again.
     }
     if (unreleased_) co_await loop_sleep(worker_.loop, worker_.jittered(kRetry));
-    co_return !unreleased_ && !co_await wanted();
+    if (unreleased_) co_return false;
+    co_return !co_await wanted();
 }
 
 Task<void> Poller::hold_role() {
