@@ -294,7 +294,10 @@ Task<std::string> Service::Impl::compose(Served& served, Turn& turn) {
 
 std::shared_ptr<Served> Service::Impl::serve(const DeviceRow& row) {
     auto& served = devices[row.key];
-    if (!served) served = std::make_shared<Served>(worker, row);
+    if (!served) {
+        served = std::make_shared<Served>(worker, row);
+        served->used_written = worker.loop.now();  // whoever claims the device writes that it is used
+    }
     return served;
 }
 
@@ -381,6 +384,7 @@ void Service::Impl::registered(WorkerKey self) {
     worker.self = self;
     worker.registered.notify();
     sessions.ask_again();
+    expired = worker.loop.now();
     for (auto& [key, served] : devices) served->poller.start_again();
     if (!keeping.running()) keeping.start(housekeeping());
     if (!following.running()) following.start(look_after_followed());

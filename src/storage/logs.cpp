@@ -40,7 +40,7 @@ const Statement lock_device{"logs_lock_device", R"sql(
 
 // The numbers of the new owner begin behind all that the old one can have given out.
 const Statement take_device{"logs_take_device", R"sql(
-    UPDATE device SET owner = $2::bigint, epoch = epoch + 1, seq = greatest(seq, (epoch + 1) << 32)
+    UPDATE device SET owner = $2::bigint, epoch = epoch + 1, seq = greatest(seq, (epoch + 1) << 32), used = now()
     WHERE id = $1::bigint
       AND (owner IS NULL OR owner IN ($2::bigint, $3::bigint)
            OR NOT EXISTS (SELECT FROM worker WHERE worker.id = owner AND alive_until > clock_timestamp()))

@@ -20,7 +20,9 @@ constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostState = 64 * 1024 * 1024;
 constexpr Milliseconds kLeastRest{1'000};
 constexpr Milliseconds kMostRest{60'000};
-constexpr Milliseconds kNoStateHolds{300'000};
+/// A room's state is asked for with its next part, then less and less often.
+constexpr Milliseconds kNoStateStep{10'000};
+constexpr int kMostNoStateDoublings = 6;
 constexpr int kMostEmptyInARow = 10;
 /// First polls in flight in one worker: each costs the homeserver as much as hundreds of others (rule 4).
 constexpr int kMostFirstPolls = 8;
@@ -209,8 +211,8 @@ Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     device_.apply(std::move(ingested.news));
     tell_followers("news");
     for (RoomId& room : ingested.without_state) {
-        auto failed = no_state_before_.find(room);
-        if (failed == no_state_before_.end() || failed->second <= worker_.loop.now())
+        auto failed = no_state_.find(room);
+        if (failed == no_state_.end() || failed->second.not_before <= worker_.loop.now())
             co_await fetch_state(credential, lease, std::move(room));
     }
 }
@@ -231,7 +233,7 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
                 if (ingested.lease_lost) throw LeaseLost{};
                 device_.apply(std::move(ingested.news));
                 tell_followers("news");
-                no_state_before_.erase(room);
+                no_state_.erase(room);
             }
         }
     } catch (const HomeserverUnavailable& error) {
@@ -242,7 +244,9 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
         why = error.what();
     }
     if (!why.empty()) {
-        no_state_before_[room] = worker_.loop.now() + kNoStateHolds;
+        NoState& failed = no_state_[room];
+        failed.not_before = worker_.loop.now() + kNoStateStep * ((1 << failed.failures) - 1);
+        failed.failures = std::min(failed.failures + 1, kMostNoStateDoublings);
         worker_.log(LogLevel::warn, name() + ": room " + room.value + " stays set aside, its state cannot be had: " + why);
     }
 }

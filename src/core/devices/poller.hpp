@@ -104,7 +104,11 @@ class Poller {
     std::optional<MatrixError> trouble_;
     int failures_ = 0;
     int empty_in_a_row_ = 0;
-    std::map<RoomId, Instant> no_state_before_;  ///< rooms whose state could not be had
+    struct NoState {
+        int failures = 0;
+        Instant not_before{};
+    };
+    std::map<RoomId, NoState> no_state_;  ///< rooms whose state could not be had
     Instant last_good_{};
 };
 
