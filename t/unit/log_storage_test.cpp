@@ -382,6 +382,6 @@ END_TEST
 
 MATRIX_SYNC_SUITE("log storage", storage_reads_back_what_the_model_reads_back, devices_share_events_and_states,
                   large_states_are_kept_as_differences, an_owner_is_succeeded_when_it_is_dead_or_has_let_go,
-                  an_owner_that_disclaims_the_log_is_succeeded_though_alive,
-                  a_database_belongs_to_one_homeserver, transaction_ids_and_typing_are_the_devices_own,
-                  news_comes_in_bounded_pages_that_miss_nothing, large_tables_are_never_read_whole)
+                  an_owner_that_disclaims_the_log_is_succeeded_though_alive, a_database_belongs_to_one_homeserver,
+                  transaction_ids_and_typing_are_the_devices_own, news_comes_in_bounded_pages_that_miss_nothing,
+                  large_tables_are_never_read_whole)
