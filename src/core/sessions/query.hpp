@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "matrix_sync/loop.hpp"
 
@@ -27,9 +28,10 @@ class Words {
     bool empty() const { return rest_.empty(); }
     std::string_view rest() const { return rest_; }
     std::string_view next() {
-        auto end = std::min(rest_.find(separator_), rest_.size());
+        auto end = rest_.find(separator_);
+        if (end == rest_.npos) return std::exchange(rest_, {});
         auto word = rest_.substr(0, end);
-        rest_.remove_prefix(std::min(end + 1, rest_.size()));
+        rest_.remove_prefix(end + 1);
         return word;
     }
     /// 0 when the next word is no number.
