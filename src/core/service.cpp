@@ -1,19 +1,9 @@
-// A request from its access token to its reply, and everything a worker does beside answering: src/core/devices keeps the logs up to date.
-#include "matrix_sync/service.hpp"
-
+// A request, from its access token to its reply.
 #include <algorithm>
-#include <charconv>
-#include <map>
 
-#include "core/devices/access.hpp"
-#include "core/devices/device.hpp"
-#include "core/devices/poller.hpp"
-#include "core/devices/worker.hpp"
 #include "core/json/writer.hpp"
-#include "core/sessions/filter.hpp"
+#include "core/service_impl.hpp"
 #include "core/sessions/query.hpp"
-#include "core/sessions/sessions.hpp"
-#include "core/sessions/token.hpp"
 #include "matrix_sync/error.hpp"
 
 namespace matrix_sync {
@@ -23,9 +13,6 @@ namespace {
 /// How long a request waits for the database or for another worker's log before it is told to come again.
 constexpr Milliseconds kSyncedLimit{4'000};
 constexpr Milliseconds kRetryAfter{2'000};
-constexpr Milliseconds kTick{2'000};
-constexpr Milliseconds kCloseLimit{3'000};
-constexpr int kExpireAtOnce = 100;
 
 std::string bearer(std::string_view authorization) {
     constexpr std::string_view scheme = "bearer ";
@@ -58,15 +45,6 @@ MatrixError unavailable() {
     return error;
 }
 
-/// A device that this worker serves.
-struct Served {
-    Served(Worker& worker, const DeviceRow& row) : device(worker.loop, worker.logs, row), poller(worker, device) {}
-    Device device;
-    Poller poller;
-    Instant used{};
-    Instant used_written{};
-};
-
 /// A request's hold on the device it is answered from.
 struct Hold {
     explicit Hold(std::shared_ptr<Served> of) : served(std::move(of)) { served->poller.hold(); }
@@ -84,15 +62,6 @@ struct Waiting {
     std::uint64_t& count;
 };
 
-/// What is answered, once the request has been understood.
-struct Turn {
-    std::shared_ptr<Session> session;      ///< none yet for a new one
-    std::shared_ptr<const Filter> before;  ///< of the token
-    std::shared_ptr<const Filter> filter;  ///< with the body laid over it
-    SyncToken token;                       ///< where the answer begins
-    bool at_once = false;                  ///< a stream shows how things are now
-};
-
 }  // namespace
 
 Reply error_reply(int status, std::string_view errcode, std::string_view error, std::optional<Milliseconds> retry_after) {
@@ -100,52 +69,6 @@ Reply error_reply(int status, std::string_view errcode, std::string_view error, 
     what.retry_after = retry_after;
     return reply_of(what);
 }
-
-struct Service::Impl : WorkerStore::Mail {
-    explicit Impl(Parts parts)
-        : access(parts.loop, parts.logs, parts.tokens),
-          worker(parts, access),
-          sessions(parts.loop, parts.sessions),
-          session_store(parts.sessions) {
-        parts.workers.attach(*this);
-    }
-
-    Task<Reply> answer(Request request);
-    Task<void> known_to_database();
-    static Turn begin_turn(const Json& body);
-    Task<Turn> go_on(DeviceKey device, std::string_view since, const Json& body, Milliseconds expiry);
-    Task<void> open(Served& served, Turn& turn, int most);
-    Task<void> come_back(Served& served, Turn& turn);
-    static void begin_streams(Turn& turn);
-    Task<void> first_poll(Served& served, const std::string& access_token, Milliseconds limit);
-    Task<Reply> wait(Served& served, const std::string& access_token, Turn turn, Milliseconds timeout);
-    Task<std::string> compose(Served& served, Turn& turn);
-    std::shared_ptr<Served> serve(const DeviceRow& row);
-    void drop(const SessionId& id);
-    void tell_dropped(const std::vector<SessionId>& dropped);
-
-    Task<void> housekeeping();
-    Task<void> write_used();
-    Task<void> expire_sessions();
-    Task<void> look_after_followed();
-    Task<void> close();
-    Status status() const;
-
-    void registered(WorkerKey self) override;
-    void disconnected() override;
-    void told(std::string_view message) override;
-
-    Access access;
-    Worker worker;
-    Sessions sessions;
-    SessionStore& session_store;
-    std::map<DeviceKey, std::shared_ptr<Served>> devices;
-    const Settings* settings = nullptr;  ///< of the last request
-    std::uint64_t requests = 0;
-    Instant expired{};
-    Job keeping;
-    Job following;
-};
 
 Task<Reply> Service::Impl::answer(Request request) {
     std::string access_token = bearer(request.authorization);
@@ -299,160 +222,6 @@ std::shared_ptr<Served> Service::Impl::serve(const DeviceRow& row) {
         served->used_written = worker.loop.now();  // whoever claims the device writes that it is used
     }
     return served;
-}
-
-void Service::Impl::tell_dropped(const std::vector<SessionId>& dropped) {
-    for (const auto& id : dropped) worker.workers.tell({}, "gone " + id.value);
-}
-
-Task<void> Service::Impl::housekeeping() {
-    for (;;) {
-        Milliseconds least = settings ? std::min(settings->poll_idle, settings->session_expiry) : kTick;
-        co_await loop_sleep(worker.loop, std::clamp(least / 10, Milliseconds{100}, kTick));
-        if (!settings || !worker.self) continue;
-        try {
-            co_await write_used();
-            co_await expire_sessions();
-        } catch (const DatabaseUnavailable&) {
-            // Next time.
-        } catch (const std::exception& error) {
-            worker.log(LogLevel::error, std::string("housekeeping failed: ") + error.what());
-        }
-        access.forget();
-        sessions.forget(settings->poll_idle);
-        std::erase_if(devices, [](const auto& item) { return item.second.use_count() == 1 && item.second->poller.rests(); });
-    }
-}
-
-Task<void> Service::Impl::write_used() {
-    std::vector<SessionId> used = sessions.take_used(settings->session_expiry / 10);
-    std::vector<DeviceKey> used_devices;
-    for (auto& [key, served] : devices) {
-        bool in_use = !served->poller.rests() && served->used > served->used_written;
-        if (!in_use || worker.loop.now() - served->used_written < settings->poll_idle / 10) continue;
-        served->used_written = worker.loop.now();
-        used_devices.push_back(key);
-    }
-    if (!used.empty() || !used_devices.empty()) co_await session_store.touch(std::move(used), std::move(used_devices));
-}
-
-Task<void> Service::Impl::expire_sessions() {
-    Milliseconds every = std::clamp(settings->session_expiry / 10, Milliseconds{100}, Milliseconds{60'000});
-    if (worker.loop.now() - expired < every) co_return;
-    expired = worker.loop.now();
-    std::vector<SessionId> gone = co_await session_store.expire(settings->session_expiry, kExpireAtOnce);
-    for (const auto& id : gone) drop(id);
-    tell_dropped(gone);
-}
-
-/// Its wait, if it has one, is over.
-void Service::Impl::drop(const SessionId& id) {
-    auto found = devices.find(sessions.drop(id));
-    if (found != devices.end()) found->second->device.changed().notify();
-}
-
-/// Notifications get lost, and owners die without a word.
-Task<void> Service::Impl::look_after_followed() {
-    for (;;) {
-        co_await loop_sleep(worker.loop, kTick);
-        std::vector<DeviceRow> followed;
-        for (auto& [key, served] : devices) {
-            if (auto row = served->poller.following()) followed.push_back(std::move(*row));
-        }
-        if (followed.empty() || !worker.self) continue;
-        std::vector<DeviceRow> moved;
-        std::vector<DeviceRow> known = followed;
-        try {
-            moved = co_await worker.workers.moved(std::move(known));
-        } catch (const std::exception&) {
-            continue;
-        }
-        for (const DeviceRow& now : moved) {
-            auto found = devices.find(now.key);
-            auto was = std::find_if(followed.begin(), followed.end(), [&](const DeviceRow& row) { return row.key == now.key; });
-            if (found == devices.end() || was == followed.end()) continue;
-            if (now.owner != was->owner || !worker.workers.alive(now.owner)) {
-                found->second->poller.told_free();
-            } else {
-                found->second->poller.told_news(now.end);
-            }
-        }
-    }
-}
-
-void Service::Impl::registered(WorkerKey self) {
-    worker.self = self;
-    worker.registered.notify();
-    sessions.ask_again();
-    expired = worker.loop.now();
-    for (auto& [key, served] : devices) served->poller.start_again();
-    if (!keeping.running()) keeping.start(housekeeping());
-    if (!following.running()) following.start(look_after_followed());
-}
-
-void Service::Impl::disconnected() {
-    worker.self = {};
-}
-
-void Service::Impl::told(std::string_view message) {
-    Words words(message);
-    std::string_view what = words.next();
-    if (what == "gone") {
-        drop(SessionId(std::string(words.next())));
-        return;
-    }
-    DeviceKey device{words.number()};
-    auto found = devices.find(device);
-    if (what == "follow") {
-        WorkerKey follower{words.number()};
-        if (found != devices.end()) {
-            found->second->poller.told_follow(follower);
-        } else {
-            worker.workers.tell(follower, "free " + std::to_string(device.value));
-        }
-    } else if (found != devices.end() && what == "news") {
-        found->second->poller.told_news(Position{words.number()});
-    } else if (found != devices.end() && what == "free") {
-        found->second->poller.told_free();
-    } else if (found != devices.end() && what == "trouble") {
-        found->second->poller.told_trouble();
-    }
-}
-
-Task<void> Service::Impl::close() {
-    worker.closing = true;
-    worker.registered.notify();
-    keeping.cancel();
-    following.cancel();
-    access.stop();
-    std::vector<Lease> leases;
-    for (auto& [key, served] : devices) {
-        if (auto lease = served->poller.stop()) leases.push_back(*lease);
-        served->device.changed().notify();
-    }
-    try {
-        if (!leases.empty()) co_await worker.logs.release(std::move(leases));
-        for (Instant until = worker.loop.now() + kCloseLimit; worker.status.waiting > 0 && worker.loop.now() < until;) {
-            co_await loop_sleep(worker.loop, Milliseconds{5});
-        }
-        co_await worker.workers.leave();
-    } catch (const std::exception& error) {
-        worker.log(LogLevel::warn, std::string("devices could not be handed over: ") + error.what());
-    }
-}
-
-Status Service::Impl::status() const {
-    Status now = worker.status;
-    now.devices = devices.size();
-    now.sessions = sessions.size();
-    for (const auto& [key, served] : devices) {
-        const Poller& poller = served->poller;
-        if (!poller.polls()) continue;
-        ++now.owned;
-        if (poller.failing()) ++now.polls_failing;
-        now.stalest = std::max<Milliseconds>(now.stalest, worker.loop.now() - poller.last_good());
-    }
-    return now;
 }
 
 Service::Service(Parts parts) : impl_(std::make_unique<Impl>(std::move(parts))) {}

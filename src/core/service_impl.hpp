@@ -1,0 +1,85 @@
+// A service's inside: what one worker holds for one database. service.cpp answers requests from it, duties.cpp does what is done beside
+// answering.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/devices/access.hpp"
+#include "core/devices/device.hpp"
+#include "core/devices/poller.hpp"
+#include "core/devices/worker.hpp"
+#include "core/sessions/filter.hpp"
+#include "core/sessions/sessions.hpp"
+#include "core/sessions/token.hpp"
+#include "matrix_sync/service.hpp"
+
+namespace matrix_sync {
+
+/// A device that this worker serves.
+struct Served {
+    Served(Worker& worker, const DeviceRow& row) : device(worker.loop, worker.logs, row), poller(worker, device) {}
+    Device device;
+    Poller poller;
+    Instant used{};
+    Instant used_written{};
+};
+
+/// What is answered, once the request has been understood.
+struct Turn {
+    std::shared_ptr<Session> session;      ///< none yet for a new one
+    std::shared_ptr<const Filter> before;  ///< of the token
+    std::shared_ptr<const Filter> filter;  ///< with the body laid over it
+    SyncToken token;                       ///< where the answer begins
+    bool at_once = false;                  ///< a stream shows how things are now
+};
+
+struct Service::Impl : WorkerStore::Mail {
+    explicit Impl(Parts parts)
+        : access(parts.loop, parts.logs, parts.tokens),
+          worker(parts, access),
+          sessions(parts.loop, parts.sessions),
+          session_store(parts.sessions) {
+        parts.workers.attach(*this);
+    }
+
+    Task<Reply> answer(Request request);
+    Task<void> known_to_database();
+    static Turn begin_turn(const Json& body);
+    Task<Turn> go_on(DeviceKey device, std::string_view since, const Json& body, Milliseconds expiry);
+    Task<void> open(Served& served, Turn& turn, int most);
+    Task<void> come_back(Served& served, Turn& turn);
+    static void begin_streams(Turn& turn);
+    Task<void> first_poll(Served& served, const std::string& access_token, Milliseconds limit);
+    Task<Reply> wait(Served& served, const std::string& access_token, Turn turn, Milliseconds timeout);
+    Task<std::string> compose(Served& served, Turn& turn);
+    std::shared_ptr<Served> serve(const DeviceRow& row);
+    void drop(const SessionId& id);
+    void tell_dropped(const std::vector<SessionId>& dropped);
+
+    Task<void> housekeeping();
+    Task<void> write_used();
+    Task<void> expire_sessions();
+    Task<void> look_after_followed();
+    Task<void> close();
+    Status status() const;
+
+    void registered(WorkerKey self) override;
+    void disconnected() override;
+    void told(std::string_view message) override;
+
+    Access access;
+    Worker worker;
+    Sessions sessions;
+    SessionStore& session_store;
+    std::map<DeviceKey, std::shared_ptr<Served>> devices;
+    const Settings* settings = nullptr;  ///< of the last request
+    std::uint64_t requests = 0;
+    Instant expired{};
+    Job keeping;
+    Job following;
+};
+
+}  // namespace matrix_sync
