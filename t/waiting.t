@@ -158,10 +158,8 @@ test('a request that brings no news makes no query', async () => {
   const queries = () => s.postgres.logText().split(' LOG: ').filter((line) => /^ +(execute|statement)/.test(line));
   const before = queries().length;
   assert.ok(before > 0, 'queries are logged');
-  const begun = Date.now();
   for (let i = 0; i < 100; i++) assert.deepEqual(Object.keys(await session.sync({}, { timeout: i % 10 === 0 ? 20 : 0 })), ['next']);
   for (let i = 0; i < 20; i++) assert.deepEqual(Object.keys(await session.sync(body)), ['next']);
-  const made = queries().slice(before);
-  // The worker's own row and the like go on meanwhile.
-  assert.ok(made.length <= 3 + (Date.now() - begun) / 500, `120 requests made ${made.length} queries:\n${made.join('')}`);
+  // The worker's own row is renewed meanwhile.
+  assert.deepEqual(queries().slice(before).filter((line) => !line.includes('worker_renew')), []);
 });
