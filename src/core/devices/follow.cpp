@@ -90,7 +90,6 @@ std::optional<DeviceRow> Poller::following() const {
 }
 
 Task<void> Poller::run() {
-    int failed = 0;
     for (;;) {
         bool goes_on = co_await wanted();
         if (!goes_on) goes_on = !co_await released();
@@ -103,9 +102,7 @@ Task<void> Poller::run() {
         std::string why;
         try {
             co_await hold_role();
-            failed = 0;
-        } catch (const DatabaseUnavailable& error) {
-            why = error.what();
+            failed_roles_ = 0;
         } catch (const StatementFailed& error) {
             why = error.sqlstate + " " + error.what();
         } catch (const std::exception& error) {
@@ -115,8 +112,8 @@ Task<void> Poller::run() {
         owner_ = {};
         if (why.empty()) continue;
         set_synced(false);
-        Milliseconds rest = worker_.jittered(kRetry * (1 << failed));
-        failed = std::min(failed + 1, kMostDoublings);
+        Milliseconds rest = worker_.jittered(kRetry * (1 << failed_roles_));
+        failed_roles_ = std::min(failed_roles_ + 1, kMostDoublings);
         // While the database is away, one line of its own says so for all devices.
         if (worker_.self) worker_.log(LogLevel::warn, name() + ": polling rests for " + std::to_string(rest.count()) + " ms: " + why);
         co_await loop_sleep(worker_.loop, rest);

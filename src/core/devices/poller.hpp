@@ -102,7 +102,8 @@ class Poller {
     WorkerKey disclaimed_;  ///< said that it does not have the log
     Position told_end_;
     std::optional<MatrixError> trouble_;
-    int failures_ = 0;
+    int failures_ = 0;      ///< polls, in a row
+    int failed_roles_ = 0;  ///< likewise: polling or following ended by the database
     int empty_in_a_row_ = 0;
     struct NoState {
         int failures = 0;

@@ -3,8 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include <limits>
-
 #include "matrix_sync/error.hpp"
 
 namespace matrix_sync {
