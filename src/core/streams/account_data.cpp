@@ -35,7 +35,7 @@ class AccountDataStream : public Stream {
 }  // namespace
 
 std::unique_ptr<Stream> parse_account_data(const Json& params) {
-    Fields(params, "account_data");
+    Fields account_data(params, "account_data");
     return std::make_unique<AccountDataStream>();
 }
 

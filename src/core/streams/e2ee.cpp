@@ -58,7 +58,7 @@ class E2eeStream : public Stream {
 }  // namespace
 
 std::unique_ptr<Stream> parse_e2ee(const Json& params) {
-    Fields(params, "e2ee");
+    Fields e2ee(params, "e2ee");
     return std::make_unique<E2eeStream>();
 }
 
