@@ -1,4 +1,4 @@
-// The query string of a request, and the words of a message between workers.
+// The query string of a request, and text cut at single characters: queries, tokens, messages between workers.
 #pragma once
 
 #include <algorithm>

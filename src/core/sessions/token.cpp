@@ -3,6 +3,8 @@
 #include <charconv>
 #include <limits>
 
+#include "core/sessions/query.hpp"
+
 namespace matrix_sync {
 
 namespace {
@@ -16,14 +18,6 @@ void append_hex(std::string& out, std::int64_t number) {
     auto end = std::to_chars(digits.begin(), digits.end(), number, 16).ptr;
     out.push_back('_');
     out.append(digits.begin(), end);
-}
-
-/// Cuts the part up to the next `_` off the front.
-std::string_view next_part(std::string_view& text) {
-    auto end = std::min(text.find('_'), text.size());
-    auto part = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    return part;
 }
 
 template <class Number>
@@ -55,17 +49,18 @@ std::string SyncToken::encode() const {
 
 std::optional<SyncToken> SyncToken::decode(std::string_view text) {
     SyncToken token;
-    if (next_part(text) != kVersion || text.ends_with('_')) return std::nullopt;
-    auto session = read_session(next_part(text));
+    Words parts(text, '_');
+    if (parts.next() != kVersion || text.ends_with('_')) return std::nullopt;
+    auto session = read_session(parts.next());
     if (!session) return std::nullopt;
     token.session = std::move(*session);
-    if (!read_hex(next_part(text), token.filter) || token.filter == 0) return std::nullopt;
-    if (!read_hex(next_part(text), token.log.value)) return std::nullopt;
+    if (!read_hex(parts.next(), token.filter) || token.filter == 0) return std::nullopt;
+    if (!read_hex(parts.next(), token.log.value)) return std::nullopt;
     for (auto& cursor : token.cursors) {
-        if (text.empty()) break;
-        if (!read_hex(next_part(text), cursor.value) || cursor > token.log) return std::nullopt;
+        if (parts.empty()) break;
+        if (!read_hex(parts.next(), cursor.value) || cursor > token.log) return std::nullopt;
     }
-    if (!text.empty()) return std::nullopt;
+    if (!parts.empty()) return std::nullopt;
     return token;
 }
 
