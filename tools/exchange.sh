@@ -15,6 +15,7 @@ show_exchange() {
     ask "$request"
     print_exchange "$request"
     print_commands "$request"
+    print_client
 }
 
 name() { if [ -z "$homeserver" ]; then echo alice; else echo you; fi; }
@@ -50,12 +51,15 @@ log_in() {
 
 prepare_world() {
     local lounge typist
-    step "Two users, alice and bob, and three rooms"
+    step "Two users, alice and bob, and a few rooms"
     log_in_or_register alice
     log_in_or_register bob
-    lounge=$(room lounge '{"name": "Lounge", "topic": "Everybody is here", "preset": "public_chat"}')
-    room kitchen '{"name": "Kitchen", "preset": "public_chat"}' > /dev/null
-    room attic '{"name": "Attic", "topic": "Quiet", "preset": "private_chat"}' > /dev/null
+    lounge=$(room alice lounge '{"name": "Lounge", "topic": "Everybody is here", "preset": "public_chat"}' \
+        alice "Is anybody here?" bob "Yes, and I have brought cake." alice "What kind?")
+    room alice kitchen '{"name": "Kitchen", "preset": "public_chat"}' bob "The kettle is on." bob "alice: with milk?" > /dev/null
+    room alice attic '{"name": "Attic", "topic": "Quiet", "preset": "private_chat",
+        "initial_state": [{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}]}' > /dev/null
+    room bob cellar '{"name": "Cellar", "preset": "private_chat", "invite": ["@alice:localhost"]}' > /dev/null
     api bob POST "/_matrix/client/v3/join/$(escape "$lounge")" '{}' > /dev/null
     typist=$(cat "$account/bob.user")
     api alice PUT "/_matrix/client/v3/user/$(escape "$(cat "$account/alice.user")")/account_data/org.example.colour" '{"colour": "green"}' > /dev/null
@@ -77,15 +81,31 @@ log_in_or_register() {
         "If the folder is broken, begin anew: ./quickstart --stop, rm -r ${dir@Q}, ./quickstart"
 }
 
-# room NAME SETTINGS: its ID; made when alice has no such room yet.
+# room OWNER NAME SETTINGS [WHO MESSAGE]...: its ID; made, and these things said in it, when there is no such room yet.
 room() {
-    local alias="#$1:localhost" known
-    if known=$(api alice GET "/_matrix/client/v3/directory/room/$(escape "$alias")" 2> /dev/null); then
+    local owner=$1 alias="#$2:localhost" known
+    if known=$(api "$owner" GET "/_matrix/client/v3/directory/room/$(escape "$alias")" 2> /dev/null); then
         jq -r .room_id <<< "$known"
-    else
-        api alice POST /_matrix/client/v3/createRoom "$(jq --arg name "$1" '. + {room_alias_name: $name}' <<< "$2")" | jq -r .room_id
+        return
     fi
+    known=$(api "$owner" POST /_matrix/client/v3/createRoom "$(jq --arg name "$2" '. + {room_alias_name: $name}' <<< "$3")" | jq -r .room_id)
+    shift 3
+    while [ $# -gt 0 ]; do
+        [ "$1" = "$owner" ] || api "$1" POST "/_matrix/client/v3/join/$(escape "$known")" '{}' > /dev/null
+        message "$1" "$known" "$2"
+        shift 2
+    done
+    echo "$known"
 }
+
+messages=0
+# message WHO ROOM TEXT
+message() {
+    messages=$((messages + 1))
+    api "$1" PUT "$(message_path "$2")/$$-$messages" "$(jq -n --arg body "$3" '{msgtype: "m.text", body: $body}')" > /dev/null
+}
+
+message_path() { echo "/_matrix/client/v3/rooms/$(escape "$1")/send/m.room.message"; }
 
 # --- an account of somebody's own
 
@@ -171,5 +191,16 @@ print_commands() {
     [ -n "$homeserver" ] || {
         say "and meanwhile, from another terminal, bob stops typing:"
         printf '%s\n' "curl -sX PUT '$(url)$(cat "$account/typing.path")' -H \"Authorization: Bearer \$(cat $account/bob.token)\" -d '{\"typing\": false}'"
+    }
+}
+
+print_client() {
+    local path
+    step "Next, in another terminal: your rooms as a small client shows them (examples/rooms.py; a number opens a room, q ends)"
+    printf '%s\n' "MATRIX_TOKEN=\$(cat $account/$(name).token) $(printf %q "$top/examples/rooms.py") --url $(url)"
+    [ -n "$homeserver" ] || {
+        path=$(message_path "$(jq -r .typing.room_id "$account/request.json")")
+        say "and meanwhile bob has something to say:"
+        printf '%s\n' "curl -sX PUT '$(url)$path/'\$(date +%s%N) -H \"Authorization: Bearer \$(cat $account/bob.token)\" -d '{\"msgtype\": \"m.text\", \"body\": \"Chocolate.\"}'"
     }
 }

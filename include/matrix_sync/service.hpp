@@ -8,6 +8,7 @@
 
 #include "matrix_sync/homeserver.hpp"
 #include "matrix_sync/loop.hpp"
+#include "matrix_sync/rooms.hpp"
 #include "matrix_sync/store.hpp"
 #include "matrix_sync/task.hpp"
 
@@ -67,6 +68,7 @@ class Service {
         SessionStore& sessions;
         TokenStore& tokens;
         WorkerStore& workers;
+        RoomStore& rooms;
         /// One line for the operator: no token, no event content.
         std::function<void(LogLevel, const std::string&)> log;
     };

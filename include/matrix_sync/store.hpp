@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,6 +38,57 @@ struct DeviceRow {
     bool whole = false;  ///< its first poll has ended: `since` is known
 };
 
+/// What a state event is the newest of.
+struct StateName {
+    std::string type;
+    std::string key;
+
+    auto operator<=>(const StateName&) const = default;
+};
+
+using StateMap = std::map<StateName, EventRef>;
+
+/// The state events that a room's looks in a list are made of.
+struct StateHeads {
+    EventRef name;
+    EventRef canonical_alias;
+    EventRef avatar;
+    EventRef encryption;
+
+    bool operator==(const StateHeads&) const = default;
+};
+
+/// A room as a device sees it now: the newest word on everything, and where in the log it last changed.
+struct RoomRow {
+    RoomKey key;
+    RoomId room;
+    std::string type;     ///< of m.room.create; empty: none
+    std::string version;  ///< likewise
+    Section section{};
+    bool banned = false;  ///< section leave: by a ban
+    Position seq;         ///< of all changes but who types
+    Position entered;     ///< where the present section began
+    Position listed;      ///< of the newest change that a room list shows
+    Position members;     ///< of a member event, a gap, or power levels
+    Position state_changed;
+    Position direct_changed;
+    Position tags_changed;
+    Position summary_changed;
+    Position counts_changed;
+    Position receipts_changed;
+    Position account_data_changed;
+    StateKey state;              ///< of the newest entry; none where no state is known
+    StateHeads heads;            ///< of that state
+    std::int64_t timestamp = 0;  ///< milliseconds since 1970: of the newest event, or api.md's substitutes
+    std::string notifications;   ///< JSON objects, as the homeserver last sent them; empty: never
+    std::string thread_notifications;
+    std::string summary;   ///< JSON object: newest members laid over older ones
+    std::string stripped;  ///< JSON array: events of invite_state or knock_state
+    bool direct = false;   ///< in m.direct, or an invite that says so
+    std::string tags;      ///< JSON object: `tags` of m.tag
+    bool marked_unread = false;
+};
+
 /// What one poll brought for one room.
 struct Entry {
     Position seq;
@@ -50,6 +102,9 @@ struct Entry {
     std::optional<std::string> prev_batch;
     std::string next_batch;  ///< the classic token of the answer it came with; empty for a piece that came before its end
     StateKey state;          ///< the state after it; none where no state is known (a left room)
+    bool state_changed = true;  ///< against the entry before; false where that is certain, and so with the next two
+    bool members = true;        ///< events holds an m.room.member, or the gap may hide one
+    bool redacts = true;        ///< events holds a redaction
     std::optional<std::vector<std::string>> typing;  ///< who types, when the poll said so
     std::int64_t age_ms = 0;                         ///< since it was stored, by PostgreSQL's clock, when it was read
 };
@@ -80,6 +135,7 @@ struct News {
     Position from;
     Position to;
     std::vector<Entry> entries;
+    std::vector<RoomRow> rooms;  ///< all that have changed, in order of seq, each as it is now: it may be ahead of `to`
     std::vector<ToDeviceMessage> to_device;
     std::vector<AccountDataEvent> account_data;
     std::vector<DeviceListChange> device_lists;
@@ -112,6 +168,7 @@ class LogStore {
     struct Piece {
         Lease lease;
         std::optional<std::string> from;
+        Instant asked{};  ///< when the homeserver was asked
         /// Where the log stood when the answer began to arrive. Only the last piece of an answer without `since` needs it, to tell the
         /// rooms that its earlier pieces listed from those that the answer omits; none: everything after the stored `since` is taken to be
         /// of it.

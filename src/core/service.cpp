@@ -45,6 +45,19 @@ MatrixError unavailable() {
     return error;
 }
 
+MatrixError no_such_page() {
+    return {400, "M_INVALID_PARAM", "p.since: no such page"};
+}
+
+bool later_page(const PagesAsked& pages) {
+    return std::ranges::any_of(pages, [](const auto& page) { return page && *page != kFirstPage; });
+}
+
+bool pages_go_together(const Turn& turn) {
+    const bool first = std::ranges::any_of(turn.pages, [](const auto& page) { return page == kFirstPage; });
+    return !first && asks_the_same(*turn.before, *turn.filter, turn.pages);
+}
+
 /// A request's hold on the device it is answered from.
 struct Hold {
     explicit Hold(std::shared_ptr<Served> of) : served(std::move(of)) { served->poller.hold(); }
@@ -80,25 +93,28 @@ Task<Reply> Service::Impl::answer(Request request) {
     Json body = parse_body(request.body);
     Turn turn;
     if (query.since.empty()) {
-        turn = begin_turn(body);
+        turn = begin_turn(std::move(body));
     } else {
-        turn = co_await go_on(row.key, query.since, body, request.settings->session_expiry);
+        turn = co_await go_on(row.key, query.since, std::move(body), request.settings->session_expiry);
     }
+    const Milliseconds timeout = std::min(query.timeout, request.settings->max_timeout);
 
     Hold hold(serve(row));
     Served& served = *hold.served;
     Credential credential{access_token, request.client, request.homeserver, request.settings};
     served.used = worker.loop.now();
-    served.poller.want(std::move(credential));
+    served.poller.want(credential);
     bool synced = co_await served.poller.synced(kSyncedLimit);
     if (!synced && !worker.closing) throw unavailable();
+    if (later_page(turn.pages)) co_return co_await later_pages(served, credential, std::move(turn), query.since);
     if (turn.session) {
-        co_await come_back(served, turn);
+        co_await come_back(served, turn, timeout > Milliseconds{0});
     } else {
         co_await first_poll(served, access_token, request.settings->first_poll_timeout);
+        co_await served.poller.reach_end();
         co_await open(served, turn, request.settings->sessions_per_device);
     }
-    co_return co_await wait(served, access_token, std::move(turn), std::min(query.timeout, request.settings->max_timeout));
+    co_return co_await wait(served, credential, std::move(turn), timeout);
 }
 
 /// A worker that has just started, or was cut off for a moment, is registered soon.
@@ -111,16 +127,22 @@ Task<void> Service::Impl::known_to_database() {
 }
 
 /// A new session, which is made once there is something to answer.
-Turn Service::Impl::begin_turn(const Json& body) {
+Turn Service::Impl::begin_turn(Json body) {
     Turn turn;
+    turn.pages = take_pages(body);
+    if (later_page(turn.pages)) throw no_such_page();
+    for (std::size_t i = 0; i < kStreams; ++i) {
+        if (stream_kinds()[i].paginated) turn.pages[i] = kFirstPage;
+    }
     turn.before = std::make_shared<const Filter>();
     turn.filter = std::make_shared<const Filter>(body);
     return turn;
 }
 
 /// Nothing is changed before everything about the request is known to be right.
-Task<Turn> Service::Impl::go_on(DeviceKey device, std::string_view since, const Json& body, Milliseconds expiry) {
+Task<Turn> Service::Impl::go_on(DeviceKey device, std::string_view since, Json body, Milliseconds expiry) {
     Turn turn;
+    turn.pages = take_pages(body);
     auto token = SyncToken::decode(since);
     if (!token) throw unknown_session();
     turn.token = std::move(*token);
@@ -128,6 +150,7 @@ Task<Turn> Service::Impl::go_on(DeviceKey device, std::string_view since, const 
     turn.before = co_await sessions.filter(*turn.session, turn.token.filter);
     turn.filter = body.empty() ? turn.before : std::make_shared<const Filter>(turn.before->merged(body));
     if (turn.filter->text() == turn.before->text()) turn.filter = turn.before;
+    if (later_page(turn.pages) && !pages_go_together(turn)) throw no_such_page();
     co_return turn;
 }
 
@@ -139,24 +162,50 @@ Task<void> Service::Impl::open(Served& served, Turn& turn, int most) {
     turn.token.session = turn.session->id;
     turn.token.filter = 1;
     turn.token.log = served.device.end();
-    begin_streams(turn);
+    begin_streams(turn, false);
 }
 
-Task<void> Service::Impl::come_back(Served& served, Turn& turn) {
+Task<void> Service::Impl::come_back(Served& served, Turn& turn, bool may_wait) {
     co_await served.poller.reach(turn.token.log);
     if (turn.token.log.generation() > served.device.end().generation()) throw unknown_session();
     if (turn.filter != turn.before) turn.token.filter = co_await sessions.number(*turn.session, turn.token.filter, turn.filter);
     Acknowledged sent = turn.before->acknowledged(turn.token.cursors);
     co_await sessions.acknowledge(*turn.session, sent);
     served.device.acknowledged(turn.session->acknowledged);
-    begin_streams(turn);
+    begin_streams(turn, may_wait);
     co_await sessions.change_streams(*turn.session, sent, turn.filter->acknowledged(turn.token.cursors));
 }
 
-void Service::Impl::begin_streams(Turn& turn) {
-    Resumed resumed = resume(*turn.before, *turn.filter, turn.token);
+void Service::Impl::begin_streams(Turn& turn, bool may_wait) {
+    Resumed resumed = resume(*turn.before, *turn.filter, turn.token, turn.pages, may_wait);
     turn.token.cursors = resumed.cursors;
+    turn.shows = resumed.shows;
     turn.at_once = resumed.fresh;
+}
+
+Reading Service::Impl::reading(Served& served, const Credential& credential, const Turn& turn) {
+    return {worker.loop, worker.rooms, worker.cache, worker.member_lists, served.device, credential, turn.session->id};
+}
+
+/// Pages of a snapshot: nothing is waited for, and the session stays where it is.
+Task<Reply> Service::Impl::later_pages(Served& served, const Credential& credential, Turn turn, std::string_view since) {
+    co_await served.poller.reach(turn.token.log);
+    Reading from = reading(served, credential, turn);
+    JsonWriter json;
+    json.object().key("next").string(since);
+    if (!served.device.whole()) json.key("partial").boolean(true);
+    for (std::size_t i = 0; i < kStreams; ++i) {
+        if (!turn.pages[i]) continue;
+        const Stream* stream = turn.filter->stream(i);
+        if (!stream) throw no_such_page();
+        std::string part;
+        co_await stream->read_page(from, *turn.pages[i], part);
+        if (!part.empty()) json.key(stream_kinds()[i].name).raw(part);
+    }
+    json.end_object();
+    Reply reply;
+    reply.body = json.take();
+    co_return reply;
 }
 
 Task<void> Service::Impl::first_poll(Served& served, const std::string& access_token, Milliseconds limit) {
@@ -169,21 +218,21 @@ Task<void> Service::Impl::first_poll(Served& served, const std::string& access_t
     }
 }
 
-Task<Reply> Service::Impl::wait(Served& served, const std::string& access_token, Turn turn, Milliseconds timeout) {
+Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Turn turn, Milliseconds timeout) {
     Waiting waiting(worker.status.waiting);
     Session& session = *turn.session;
     std::uint64_t mine = session.newest_request = ++requests;
     served.device.changed().notify();
     Instant until = worker.loop.now() + timeout;
     for (;;) {
-        if (const MatrixError* why = access.refusal(access_token)) throw *why;
+        if (const MatrixError* why = access.refusal(credential.access_token)) throw *why;
         bool over = turn.at_once || worker.loop.now() >= until || session.newest_request != mine || session.gone || worker.closing;
         bool news = false;
         for (std::size_t i = 0; i < kStreams && !news; ++i) {
-            news = turn.filter->stream(i) && turn.filter->stream(i)->has_news(served.device, turn.token.cursors[i]);
+            news = turn.filter->stream(i) && turn.filter->stream(i)->has_news(served.device, turn.token.cursors[i], turn.shows[i]);
         }
         if (over || news) {
-            std::string streams = co_await compose(served, turn);
+            std::string streams = co_await compose(served, credential, turn);
             if (over || !streams.empty()) {
                 Reply reply;
                 reply.body =
@@ -197,21 +246,22 @@ Task<Reply> Service::Impl::wait(Served& served, const std::string& access_token,
     }
 }
 
-Task<std::string> Service::Impl::compose(Served& served, Turn& turn) {
+Task<std::string> Service::Impl::compose(Served& served, const Credential& credential, Turn& turn) {
     std::string streams;
+    Reading from = reading(served, credential, turn);
     turn.token.log = std::max(turn.token.log, served.device.end());
     for (std::size_t i = 0; i < kStreams; ++i) {
         const Stream* stream = turn.filter->stream(i);
         if (!stream) continue;
         std::string part;
-        turn.token.cursors[i] = co_await stream->read(served.device, turn.token.cursors[i], part);
+        turn.token.cursors[i] = co_await stream->read(from, turn.token.cursors[i], turn.shows[i], part);
         if (part.empty()) continue;
         streams += ",\"";
         streams += stream_kinds()[i].name;
         streams += "\":";
         streams += part;
     }
-    for (Position cursor : turn.token.cursors) turn.token.log = std::max(turn.token.log, cursor);
+    for (const Cursor& cursor : turn.token.cursors) turn.token.log = std::max(turn.token.log, cursor.at);
     co_return streams;
 }
 

@@ -14,13 +14,14 @@
 #include "core/sessions/filter.hpp"
 #include "core/sessions/sessions.hpp"
 #include "core/sessions/token.hpp"
+#include "core/streams/reading.hpp"
 #include "matrix_sync/service.hpp"
 
 namespace matrix_sync {
 
 /// A device that this worker serves.
 struct Served {
-    Served(Worker& worker, const DeviceRow& row) : device(worker.loop, worker.logs, row), poller(worker, device) {}
+    Served(Worker& worker, const DeviceRow& row) : device(worker.loop, worker.logs, worker.rooms, worker.cache, row), poller(worker, device) {}
     Device device;
     Poller poller;
     Instant used{};
@@ -33,7 +34,9 @@ struct Turn {
     std::shared_ptr<const Filter> before;  ///< of the token
     std::shared_ptr<const Filter> filter;  ///< with the body laid over it
     SyncToken token;                       ///< where the answer begins
-    bool at_once = false;                  ///< a stream shows how things are now
+    PagesAsked pages;
+    std::array<Show, kStreams> shows{};
+    bool at_once = false;  ///< a stream shows how things are now
 };
 
 struct Service::Impl : WorkerStore::Mail {
@@ -47,14 +50,16 @@ struct Service::Impl : WorkerStore::Mail {
 
     Task<Reply> answer(Request request);
     Task<void> known_to_database();
-    static Turn begin_turn(const Json& body);
-    Task<Turn> go_on(DeviceKey device, std::string_view since, const Json& body, Milliseconds expiry);
+    static Turn begin_turn(Json body);
+    Task<Turn> go_on(DeviceKey device, std::string_view since, Json body, Milliseconds expiry);
     Task<void> open(Served& served, Turn& turn, int most);
-    Task<void> come_back(Served& served, Turn& turn);
-    static void begin_streams(Turn& turn);
+    Task<void> come_back(Served& served, Turn& turn, bool may_wait);
+    static void begin_streams(Turn& turn, bool may_wait);
+    Reading reading(Served& served, const Credential& credential, const Turn& turn);
+    Task<Reply> later_pages(Served& served, const Credential& credential, Turn turn, std::string_view since);
     Task<void> first_poll(Served& served, const std::string& access_token, Milliseconds limit);
-    Task<Reply> wait(Served& served, const std::string& access_token, Turn turn, Milliseconds timeout);
-    Task<std::string> compose(Served& served, Turn& turn);
+    Task<Reply> wait(Served& served, const Credential& credential, Turn turn, Milliseconds timeout);
+    Task<std::string> compose(Served& served, const Credential& credential, Turn& turn);
     std::shared_ptr<Served> serve(const DeviceRow& row);
     void drop(const SessionId& id);
     void tell_dropped(const std::vector<SessionId>& dropped);

@@ -33,11 +33,12 @@ std::string worker_name() {
 Site::Site(Loop& loop, const DatabaseConf& conf, unsigned connections)
     : label_(view(conf.label)),
       database_(loop, std::string(view(conf.conninfo)), connections, log_of(label_)),
-      logs_(database_, [log = log_of(label_)](const std::string& text) { log(LogLevel::warn, text); }),
+      logs_(database_, loop, [log = log_of(label_)](const std::string& text) { log(LogLevel::warn, text); }),
       sessions_(database_),
       tokens_(database_),
       workers_(database_, loop, worker_name(), log_of(label_)),
-      service_({.loop = loop, .logs = logs_, .sessions = sessions_, .tokens = tokens_, .workers = workers_, .log = log_of(label_)}) {
+      rooms_(database_),
+      service_({.loop = loop, .logs = logs_, .sessions = sessions_, .tokens = tokens_, .workers = workers_, .rooms = rooms_, .log = log_of(label_)}) {
     database_.open();
 }
 

@@ -7,6 +7,7 @@
 #include "nginx/database.hpp"
 #include "nginx/directives.hpp"
 #include "storage/logs.hpp"
+#include "storage/rooms.hpp"
 #include "storage/sessions.hpp"
 #include "storage/tokens.hpp"
 #include "storage/workers.hpp"
@@ -31,6 +32,7 @@ class Site {
     PostgresSessions sessions_;
     PostgresTokens tokens_;
     PostgresWorkers workers_;
+    PostgresRooms rooms_;
     Service service_;
 };
 

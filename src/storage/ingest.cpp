@@ -6,6 +6,7 @@
 #include "core/classic/parser.hpp"
 #include "matrix_sync/error.hpp"
 #include "storage/log_rows.hpp"
+#include "storage/room_rows.hpp"
 
 namespace matrix_sync {
 namespace {
@@ -15,15 +16,15 @@ constexpr std::size_t most_aside = 100;
 
 const Statement lock_devices{"ingest_lock_devices", R"sql(
     SELECT id, epoch, owner IS NOT NULL, seq, since_seq, since IS NOT NULL, user_id, device_id, one_time_keys_count,
-           unused_fallback_key_types, keys_seq
+           unused_fallback_key_types, keys_seq, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
     FROM device WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE
 )sql"};
 
 // Only for those who still have the lease.
 const Statement insert_rooms_statement{"ingest_insert_rooms", R"sql(
-    INSERT INTO room (room_id, version)
-    SELECT w.room_id, min(w.version)
-    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS w (device, epoch, room_id, version)
+    INSERT INTO room (room_id, version, type)
+    SELECT w.room_id, min(w.version), min(w.type)
+    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[]) AS w (device, epoch, room_id, version, type)
     JOIN device d ON d.id = w.device AND d.epoch = w.epoch AND d.owner IS NOT NULL
     WHERE NOT EXISTS (SELECT FROM room WHERE room.room_id = w.room_id)
     GROUP BY w.room_id ORDER BY w.room_id
@@ -31,7 +32,7 @@ const Statement insert_rooms_statement{"ingest_insert_rooms", R"sql(
 )sql"};
 
 const Statement get_rooms{"ingest_get_rooms", R"sql(
-    SELECT room_id, id, version FROM room WHERE room_id = ANY ($1::text[])
+    SELECT room_id, id, version, type FROM room WHERE room_id = ANY ($1::text[])
 )sql"};
 
 const Statement get_known{"ingest_get_known", "SELECT w.device, l.seq <= d.since_seq, " MATRIX_SYNC_ENTRY_COLUMNS R"sql(
@@ -53,22 +54,27 @@ const Statement get_aside{"ingest_get_aside", R"sql(
     ORDER BY s.device, s.room_id, s.part
 )sql"};
 
-std::optional<std::string> version_in(const std::vector<Event>& events) {
-    for (const Event& event : events) {
-        if (event.is_state("m.room.create")) return event.room_version;
-    }
-    return std::nullopt;
+const Statement get_rows{"ingest_get_rows", "SELECT d.device, " MATRIX_SYNC_ROOM_COLUMNS R"sql(
+    FROM unnest($1::bigint[], $2::text[]) AS w (device, room_id)
+    JOIN room r ON r.room_id = w.room_id
+    JOIN device_room d ON d.device = w.device AND d.room = r.id
+    LEFT JOIN room_state s ON s.id = d.state
+)sql"};
+
+const Event* creation_in(const std::vector<Event>& events) {
+    auto found = std::ranges::find_if(events, [](const Event& event) { return event.is_state("m.room.create"); });
+    return found == events.end() ? nullptr : &*found;
 }
 
 }  // namespace
 
-std::optional<std::string> version_of(const RoomPart& part) {
-    auto version = version_in(part.state);
-    return version ? version : version_in(part.timeline);
+const Event* creation_of(const RoomPart& part) {
+    const Event* creation = creation_in(part.state);
+    return creation ? creation : creation_in(part.timeline);
 }
 
-Ingestion::Ingestion(Transaction& transaction, std::vector<const Delivery*> deliveries)
-    : sending_(transaction), deliveries_(std::move(deliveries)), results_(deliveries_.size()) {
+Ingestion::Ingestion(Transaction& transaction, Loop& loop, std::vector<const Delivery*> deliveries)
+    : sending_(transaction), deliveries_(std::move(deliveries)), results_(deliveries_.size()), loop_(loop) {
     plan_rooms();
 }
 
@@ -137,12 +143,14 @@ Task<void> Ingestion::read_ends() {
     if (works_.empty()) {
         Rows device_rows = co_await locked;
         take_devices(device_rows);
+        co_await read_direct_rooms();
         co_return;
     }
     insert_rooms();
     Query found_rooms = sending_.ask(get_rooms, std::move(room_ids));
     Query known = sending_.ask(get_known, pairs);
     Query aside = sending_.ask(get_aside, pairs);
+    Query looks = sending_.ask(get_rows, pairs);
     Rows device_rows = co_await locked;
     take_devices(device_rows);
     Rows room_rows = co_await found_rooms;
@@ -151,6 +159,9 @@ Task<void> Ingestion::read_ends() {
     take_known(known_rows);
     Rows aside_rows = co_await aside;
     take_aside(aside_rows);
+    Rows looks_rows = co_await looks;
+    take_rows(looks_rows);
+    co_await read_direct_rooms();
 }
 
 bool Ingestion::stray(const RoomWork& work) {
@@ -164,23 +175,25 @@ void Ingestion::insert_rooms() {
     std::vector<std::int64_t> epochs;
     std::vector<std::string> rooms;
     std::vector<std::optional<std::string>> versions;
-    auto add = [&](const RoomWork& work, std::optional<std::string> version) {
+    std::vector<std::optional<std::string>> types;
+    auto add = [&](const RoomWork& work, const Event* creation) {
         const Lease& lease = deliveries_[work.delivery]->piece.lease;
         devices.push_back(lease.device.value);
         epochs.push_back(lease.epoch);
         rooms.push_back(work.room.value);
-        versions.push_back(std::move(version));
+        versions.push_back(creation ? std::optional(creation->room_version) : std::nullopt);
+        types.push_back(creation ? std::optional(creation->room_type) : std::nullopt);
     };
     for (const RoomWork& work : works_) {
         if (!work.failure.empty()) continue;
-        if (const auto& retry = deliveries_[work.delivery]->retry) add(work, version_in(retry->state));
+        if (const auto& retry = deliveries_[work.delivery]->retry) add(work, creation_in(retry->state));
         for (const Step& step : work.steps) {
-            if (step.part->section != Section::leave) add(work, version_of(*step.part));
+            if (step.part->section != Section::leave) add(work, creation_of(*step.part));
         }
     }
     if (rooms.empty()) return;
     Params params;
-    params.bigints(devices).bigints(epochs).texts(rooms).texts(versions);
+    params.bigints(devices).bigints(epochs).texts(rooms).texts(versions).texts(types);
     sending_.send(insert_rooms_statement, std::move(params));
 }
 
@@ -192,10 +205,12 @@ void Ingestion::take_devices(const Rows& rows) {
         end.seq = Position{rows.bigint(row, 3)};
         end.since_seq = Position{rows.bigint(row, 4)};
         end.whole = rows.boolean(row, 5);
+        end.user = rows.text(row, 6);
         end.name = "device " + std::string(rows.text(row, 6)) + " " + std::string(rows.text(row, 7));
         end.counts.one_time_keys_count = rows.maybe_text(row, 8);
         end.counts.unused_fallback_key_types = rows.maybe_text(row, 9);
         end.counts.seq = Position{rows.bigint(row, 10)};
+        time_ = rows.bigint(row, 11);
     }
     for (std::size_t i = 0; i < deliveries_.size(); ++i) {
         const Lease& lease = deliveries_[i]->piece.lease;
@@ -211,7 +226,7 @@ void Ingestion::take_rooms(const Rows& rows) {
     std::map<RoomId, RoomKey> keys;
     for (std::size_t row = 0; row < rows.size(); ++row) {
         RoomId room{std::string(rows.text(row, 0))};
-        versions_[room] = rows.maybe_text(row, 2);
+        kinds_[room] = {rows.maybe_text(row, 2), rows.maybe_text(row, 3).value_or("")};
         keys[std::move(room)] = RoomKey{rows.bigint(row, 1)};
     }
     for (RoomWork& work : works_) work.key = keys[work.room];
@@ -230,6 +245,15 @@ void Ingestion::take_known(const Rows& rows) {
         }
     }
     for (RoomWork& work : works_) work.known_at_first = work.known;
+}
+
+void Ingestion::take_rows(const Rows& rows) {
+    std::map<std::pair<DeviceKey, RoomId>, RoomWork*> works;
+    for (RoomWork& work : works_) works[{deliveries_[work.delivery]->piece.lease.device, work.room}] = &work;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        RoomRow look = read_room(rows, row, 1);
+        works.at({DeviceKey{rows.bigint(row, 0)}, look.room})->row = std::move(look);
+    }
 }
 
 void Ingestion::take_aside(const Rows& rows) {

@@ -8,11 +8,13 @@
 #include <set>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/log/append.hpp"
 #include "matrix_sync/database.hpp"
 #include "matrix_sync/store.hpp"
+#include "storage/members.hpp"
 #include "storage/ingest_sending.hpp"
 #include "storage/state_sets.hpp"
 
@@ -36,16 +38,18 @@ struct Delivery {
     std::optional<Retry> retry;
 };
 
-/// What m.room.create says, where the part holds one.
-std::optional<std::string> version_of(const RoomPart& part);
+/// m.room.create, where the part holds it.
+const Event* creation_of(const RoomPart& part);
+/// How many events of the timeline are shown to the user whose part it is.
+std::size_t shown_length(const RoomPart& part, const std::string& user);
 /// The part says all there is to know, whatever came before.
 bool begins_anew(const RoomPart& part, bool first);
 
-/// Lives as long as its transaction. Locks in one order: devices by number, rooms by ID, events by ID, then state sets.
+/// Lives as long as its transaction. Locks in one order: devices by number, rooms by ID, events by ID, state sets, then member lists.
 class Ingestion {
   public:
     /// At most one delivery for each device.
-    Ingestion(Transaction& transaction, std::vector<const Delivery*> deliveries);
+    Ingestion(Transaction& transaction, Loop& loop, std::vector<const Delivery*> deliveries);
 
     /// Everything but the commit; some of it may still be on its way. Once.
     Task<void> carry_out();
@@ -59,6 +63,9 @@ class Ingestion {
     /// For the operator, once it is committed.
     const std::vector<std::string>& lines() const { return lines_; }
 
+    /// (user, type, thread) → (event ID, the user's object)
+    using ReceiptsByName = std::map<std::tuple<std::string, std::string, std::string>, std::pair<std::string, std::string>>;
+
   private:
     /// Where a device's log stands; its row is locked.
     struct DeviceEnd {
@@ -67,8 +74,10 @@ class Ingestion {
         Position seq;
         Position since_seq;
         bool whole = false;
+        std::string user;
         std::string name;  ///< for the operator
         KeyCounts counts;
+        std::map<RoomKey, RoomRow> rooms;  ///< those that this transaction changes
     };
 
     /// A part of a room that is to be appended.
@@ -93,6 +102,7 @@ class Ingestion {
         std::vector<std::int64_t> aside;       ///< numbers of all parts that are set aside
         std::vector<std::int64_t> superseded;  ///< of those that the new ones repeat
         std::vector<Entry> entries;            ///< what has been made of the steps
+        std::optional<RoomRow> row;            ///< before any step
         std::string failure;                   ///< why the room is set aside
         bool without_state = false;            ///< it is because nothing says how the room was made
     };
@@ -125,33 +135,46 @@ class Ingestion {
     void take_rooms(const Rows& rows);
     void take_known(const Rows& rows);
     void take_aside(const Rows& rows);
+    void take_rows(const Rows& rows);
     void add_aside(RoomWork& work, std::int64_t number, RoomPart part, const std::optional<std::string>& since);
 
     // ingest_events.cpp
     Task<void> store_events();
     void set_versions();
     std::vector<Query> send_events();
+    void take_redacted_member(RoomKey room, std::string_view user, EventRef ref);
 
     // ingest_rooms.cpp
     Task<void> append_rooms();
     Task<void> find_states(std::vector<NextState>& round, std::map<StateKey, LoadedState>& loaded);
     std::optional<NextState> next_state(RoomWork& work);
-    std::optional<ListedPart> listed(const RoomWork& work, const Step& step) const;
+    std::optional<ListedPart> listed(const RoomWork& work, const Step& step);
     void append(NextState& next);
     void fail(RoomWork& work, std::string why, bool without_state = false);
 
     // ingest_write.cpp
     Task<void> write();
     void write_rooms(std::size_t delivery);
+    Position write_entries(RoomWork& work);
+    Task<void> write_member_lists();
     void set_aside(RoomWork& work);
     Task<void> leave_omitted(std::size_t delivery);
-    void write_entry(std::size_t delivery, Entry entry);
-    void write_rest(std::size_t delivery, const AnswerRest& rest);
+    Position write_entry(std::size_t delivery, Entry entry);
+    Task<void> write_rest(std::size_t delivery, const AnswerRest& rest);
     void write_to_device(std::size_t delivery, const AnswerRest& rest);
     void write_device_lists(std::size_t delivery, const AnswerRest& rest);
     void write_account_data(std::size_t delivery, const AnswerRest& rest);
     void write_key_counts(std::size_t delivery, const AnswerRest& rest);
     Position next_position(std::size_t delivery);
+
+    // ingest_looks.cpp
+    Task<void> read_direct_rooms();
+    void change_row(RoomWork& work, Position entries_end);
+    void write_receipts(std::size_t delivery, RoomKey room, Position seq, const ReceiptsByName& receipts);
+    void write_room_account_data(std::size_t delivery, RoomKey room, Position seq, const std::map<std::string, std::string>& events);
+    Task<void> leave_rows(std::size_t delivery, const std::map<RoomKey, Position>& left);
+    Task<void> change_listed(std::size_t delivery, const AnswerRest& rest);
+    void put_rows(std::size_t delivery);
 
     Sending sending_;
     std::vector<const Delivery*> deliveries_;
@@ -160,8 +183,17 @@ class Ingestion {
     std::deque<RoomWork> works_;  ///< in the order of deliveries and their rooms
     std::map<std::pair<std::size_t, RoomId>, RoomWork*> work_by_room_;
     std::deque<RoomPart> parts_;                             ///< those read from what was set aside
-    std::map<RoomId, std::optional<std::string>> versions_;  ///< as stored
+    struct RoomKind {
+        std::optional<std::string> version;  ///< none: nobody has seen m.room.create
+        std::string type;
+    };
+    std::map<RoomId, RoomKind> kinds_;
     std::map<std::string, KnownEvent> events_;               ///< by ID
+    std::map<StateKey, StateHeads> heads_;                   ///< of the states that this transaction comes to
+    std::vector<MemberFacts> redacted_members_;
+    std::map<std::size_t, std::set<RoomId>> direct_rooms_;   ///< m.direct before this answer, of deliveries that need it
+    Loop& loop_;
+    Microseconds time_ = 0;  ///< PostgreSQL's clock
     std::vector<std::string> lines_;
     bool durable_ = false;
 };

@@ -10,8 +10,8 @@ namespace matrix_sync {
 namespace {
 
 const Statement set_room_versions{"ingest_set_room_versions", R"sql(
-    UPDATE room SET version = w.version
-    FROM unnest($1::bigint[], $2::text[]) AS w (id, version)
+    UPDATE room SET version = w.version, type = w.type
+    FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (id, version, type)
     WHERE room.id = w.id AND room.version IS NULL
 )sql"};
 
@@ -47,7 +47,7 @@ const Statement take_redacted{"ingest_take_redacted", R"sql(
 )sql"};
 
 const Statement find_unredacted{"ingest_find_unredacted", R"sql(
-    SELECT e.ref, e.body, coalesce(r.version, '1'), because.body
+    SELECT e.ref, e.body, coalesce(r.version, '1'), because.body, e.room, e.type, e.state_key
     FROM unnest($1::bigint[], $2::text[]) AS w (room, event_id)
     JOIN redaction x ON x.room = w.room AND x.target = w.event_id
     JOIN event e ON e.event_id = w.event_id AND e.room = w.room
@@ -107,11 +107,10 @@ struct RedactedRows {
     std::vector<std::string> bodies;
 };
 
-/// Members of the block are the room's member list, not the log's.
 template <class Each>
 void each_stored_event(const RoomPart& part, Each each) {
     for (const Event& event : part.state) {
-        if (event.state_key && event.type != "m.room.member") each(event);
+        if (event.state_key) each(event);
     }
     for (const Event& event : part.timeline) each(event);
 }
@@ -119,22 +118,27 @@ void each_stored_event(const RoomPart& part, Each each) {
 }  // namespace
 
 void Ingestion::set_versions() {
-    std::map<std::int64_t, std::string> versions;
+    std::map<std::int64_t, const Event*> creations;
     for (const RoomWork& work : works_) {
-        if (!live(work.delivery) || !work.failure.empty() || stray(work) || versions_[work.room]) continue;
+        if (!live(work.delivery) || !work.failure.empty() || stray(work) || kinds_[work.room].version) continue;
         for (const Step& step : work.steps) {
-            if (auto version = version_of(*step.part)) versions[work.key.value] = *version;
+            const Event* creation = creation_of(*step.part);
+            if (!creation) continue;
+            creations[work.key.value] = creation;
+            kinds_[work.room] = {creation->room_version, creation->room_type};
         }
     }
-    if (versions.empty()) return;
+    if (creations.empty()) return;
     std::vector<std::int64_t> rooms;
-    std::vector<std::string> texts;
-    for (const auto& [room, version] : versions) {
+    std::vector<std::string> versions;
+    std::vector<std::string> types;
+    for (const auto& [room, creation] : creations) {
         rooms.push_back(room);
-        texts.push_back(version);
+        versions.push_back(creation->room_version);
+        types.push_back(creation->room_type);
     }
     Params params;
-    params.bigints(rooms).texts(texts);
+    params.bigints(rooms).texts(versions).texts(types);
     sending_.send(set_room_versions, std::move(params));
 }
 
@@ -206,6 +210,13 @@ std::vector<Query> Ingestion::send_events() {
     return queries;
 }
 
+void Ingestion::take_redacted_member(RoomKey room, std::string_view user, EventRef ref) {
+    MemberFacts facts;
+    facts.room = room;
+    facts.redacted.push_back({std::string(user), ref});
+    redacted_members_.push_back(std::move(facts));
+}
+
 Task<void> Ingestion::store_events() {
     set_versions();
     std::vector<Query> queries = send_events();
@@ -222,6 +233,8 @@ Task<void> Ingestion::store_events() {
     std::vector<std::string> bodies;
     for (std::size_t row = 0; row < unredacted.size(); ++row) {
         refs.push_back(unredacted.bigint(row, 0));
+        auto user = unredacted.maybe_text(row, 6);
+        if (user && unredacted.text(row, 5) == "m.room.member") take_redacted_member(RoomKey{unredacted.bigint(row, 4)}, *user, EventRef{refs.back()});
         try {
             bodies.push_back(redact(unredacted.text(row, 1), unredacted.text(row, 2), unredacted.text(row, 3)));
         } catch (const JsonError&) {

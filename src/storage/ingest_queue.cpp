@@ -123,7 +123,7 @@ Task<void> IngestQueue::together(Group group) {
     std::vector<const Delivery*> deliveries;
     for (const auto& waiting : group) deliveries.push_back(&waiting->delivery);
     auto transaction = co_await database_.begin();
-    Ingestion ingestion(*transaction, std::move(deliveries));
+    Ingestion ingestion(*transaction, loop_, std::move(deliveries));
     co_await ingestion.carry_out();
     co_await ingestion.commit();
     for (const std::string& line : ingestion.lines()) log_(line);
@@ -201,7 +201,7 @@ Task<std::string> IngestQueue::probe(Delivery& delivery, std::size_t begin, std:
     std::string why;
     try {
         auto transaction = co_await database_.begin();
-        Ingestion ingestion(*transaction, {&delivery});
+        Ingestion ingestion(*transaction, loop_, {&delivery});
         co_await ingestion.carry_out();
         co_await ingestion.settled();
     } catch (const StatementFailed& failure) {

@@ -17,7 +17,8 @@ namespace matrix_sync {
 
 class IngestQueue {
   public:
-    IngestQueue(Database& database, std::function<void(std::string)> log) : database_(database), log_(std::move(log)) {}
+    IngestQueue(Database& database, Loop& loop, std::function<void(std::string)> log)
+        : database_(database), loop_(loop), log_(std::move(log)) {}
 
     /// Destroying the task takes the delivery back, unless it is being carried out.
     Task<LogStore::Ingested> ingest(Delivery delivery);
@@ -49,6 +50,7 @@ class IngestQueue {
     Task<std::string> probe(Delivery& delivery, std::size_t begin, std::size_t end);
 
     Database& database_;
+    Loop& loop_;
     std::function<void(std::string)> log_;
     std::deque<std::shared_ptr<Waiting>> waiting_;
     Job job_;

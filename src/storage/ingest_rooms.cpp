@@ -16,10 +16,14 @@ void go_on_from(KnownEntries& known, const std::optional<Entry>& entry) {
     known.replay.clear();
 }
 
+ListedEvent listed_event(EventRef ref, const Event& event) {
+    return {ref, state_name(event.type, event.state_key), event.is_member(), event.type == "m.room.redaction"};
+}
+
 }  // namespace
 
 bool begins_anew(const RoomPart& part, bool first) {
-    return first || part.section != Section::join || version_of(part);
+    return first || part.section != Section::join || creation_of(part);
 }
 
 Task<void> Ingestion::append_rooms() {
@@ -62,7 +66,16 @@ std::optional<Ingestion::NextState> Ingestion::next_state(RoomWork& work) {
     return std::nullopt;
 }
 
-std::optional<ListedPart> Ingestion::listed(const RoomWork& work, const Step& step) const {
+/// A part of a room that was left ends with the user's own leave: what a homeserver sends behind it is not for this user (rule 32).
+std::size_t shown_length(const RoomPart& part, const std::string& user) {
+    if (part.section != Section::leave) return part.timeline.size();
+    auto own = std::find_if(part.timeline.rbegin(), part.timeline.rend(), [&](const Event& event) {
+        return event.is_state("m.room.member", user) && (event.membership == "leave" || event.membership == "ban");
+    });
+    return own == part.timeline.rend() ? part.timeline.size() : static_cast<std::size_t>(part.timeline.rend() - own);
+}
+
+std::optional<ListedPart> Ingestion::listed(const RoomWork& work, const Step& step) {
     const RoomPart& part = *step.part;
     ListedPart listed;
     listed.section = part.section;
@@ -73,17 +86,17 @@ std::optional<ListedPart> Ingestion::listed(const RoomWork& work, const Step& st
     listed.typing = part.typing;
     listed.next_batch = step.next_batch;
     for (const Event& event : part.state) {
-        auto name = state_name(event.type, event.state_key);
-        if (!name) continue;
+        if (!event.state_key) continue;
         const KnownEvent& stored = events_.at(event.event_id.value);
         if (stored.room != work.key) return std::nullopt;
-        listed.block.push_back({stored.ref, std::move(name)});
+        listed.block.push_back(listed_event(stored.ref, event));
     }
     bool own = false;
-    for (const Event& event : part.timeline) {
+    const std::size_t length = shown_length(part, end_of(work.delivery).user);
+    for (const Event& event : std::span(part.timeline).first(length)) {
         const KnownEvent& stored = events_.at(event.event_id.value);
         if (stored.room != work.key) return std::nullopt;
-        listed.timeline.push_back({stored.ref, state_name(event.type, event.state_key)});
+        listed.timeline.push_back(listed_event(stored.ref, event));
         listed.transaction_ids.push_back(event.transaction_id);
         own = own || event.transaction_id;
     }
@@ -104,6 +117,7 @@ Task<void> Ingestion::find_states(std::vector<NextState>& round, std::map<StateK
     for (NextState& next : round) {
         if (next.ground == Ground::same) {
             next.key = next.work->known.base->state;
+            if (next.work->row && next.work->row->state == next.key) heads_[next.key] = next.work->row->heads;
             continue;
         }
         NewState state;
@@ -122,8 +136,13 @@ Task<void> Ingestion::find_states(std::vector<NextState>& round, std::map<StateK
         states.push_back(std::move(state));
         asking.push_back(&next);
     }
+    std::vector<StateHeads> heads;
+    for (const NewState& state : states) heads.push_back(heads_of(state.state));
     std::vector<StateKey> keys = co_await intern_states(sending_, std::move(states));
-    for (std::size_t i = 0; i < keys.size(); ++i) asking[i]->key = keys[i];
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        asking[i]->key = keys[i];
+        heads_[keys[i]] = heads[i];
+    }
     std::erase_if(round, [](const NextState& next) { return next.part.section == Section::join && !next.key; });
 }
 

@@ -9,9 +9,10 @@ namespace matrix_sync {
 namespace {
 
 const Statement insert_entry{"ingest_insert_entry", R"sql(
-    INSERT INTO log (device, seq, room, section, events, transaction_ids, gap, limited, prev_batch, next_batch, state, typing)
+    INSERT INTO log (device, seq, room, section, events, transaction_ids, gap, limited, prev_batch, next_batch, state, typing,
+                     state_changed, members, redacts)
     VALUES ($1::bigint, $2::bigint, $3::bigint, $4::smallint, $5::bigint[], $6::text[], $7::boolean, $8::boolean, $9::text, $10::text,
-            $11::bigint, $12::text[])
+            $11::bigint, $12::text[], $13::boolean, $14::boolean, $15::boolean)
 )sql"};
 
 const Statement insert_aside{"ingest_insert_aside", R"sql(
@@ -79,7 +80,8 @@ Task<void> Ingestion::write() {
         const LogStore::Piece& piece = deliveries_[i]->piece;
         write_rooms(i);
         if (piece.rest && !piece.from) co_await leave_omitted(i);
-        if (piece.rest) write_rest(i, *piece.rest);
+        if (piece.rest) co_await write_rest(i, *piece.rest);
+        put_rows(i);
 
         DeviceEnd& end = end_of(i);
         LogStore::Ingested& result = results_[i];
@@ -95,6 +97,7 @@ Task<void> Ingestion::write() {
             sending_.send(between_answers ? advance_known : advance, std::move(params));
         }
     }
+    co_await write_member_lists();
 }
 
 Position Ingestion::next_position(std::size_t delivery) {
@@ -109,13 +112,47 @@ void Ingestion::write_rooms(std::size_t delivery) {
             set_aside(work);
             done = work.superseded;
         } else {
-            for (Entry& entry : work.entries) write_entry(delivery, std::move(entry));
+            change_row(work, write_entries(work));
         }
         if (done.empty()) continue;
         Params params;
         params.bigint(deliveries_[delivery]->piece.lease.device.value).text(work.room.value).bigints(done);
         sending_.send(delete_aside, std::move(params));
     }
+}
+
+/// Gives the last one's number; 0 when there is none.
+Position Ingestion::write_entries(RoomWork& work) {
+    Position last;
+    for (const Entry& entry : work.entries) last = write_entry(work.delivery, entry);
+    return last;
+}
+
+/// Behind everything else: the locks of member lists are the last in their order.
+Task<void> Ingestion::write_member_lists() {
+    std::vector<MemberFacts> rooms = std::move(redacted_members_);
+    // Whoever has facts has sent statements, and had their answers, since the time was read.
+    const ClockReading clock{time_, loop_.now()};
+    for (const RoomWork& work : works_) {
+        if (!live(work.delivery) || !work.failure.empty() || stray(work)) continue;
+        MemberFacts room;
+        room.room = work.key;
+        auto ref_of = [&](const EventId& id) {
+            auto found = events_.find(id.value);
+            const bool known = found != events_.end() && found->second.room == work.key;
+            return known ? std::optional(found->second.ref) : std::nullopt;
+        };
+        for (const Step& step : work.steps) {
+            const Instant asked = deliveries_[work.delivery]->piece.asked;
+            const Said said{step.aside ? Microseconds{0} : clock.at_earliest(asked), time_};
+            for (MemberFact& fact : member_facts(*step.part, said, ref_of)) room.facts.push_back(std::move(fact));
+        }
+        for (const Entry& entry : work.entries) {
+            if (entry.gap && entry.section == Section::join) room.gap = time_;
+        }
+        if (!room.facts.empty() || room.gap) rooms.push_back(std::move(room));
+    }
+    if (!rooms.empty()) co_await write_members(sending_, std::move(rooms));
 }
 
 void Ingestion::set_aside(RoomWork& work) {
@@ -136,7 +173,7 @@ void Ingestion::set_aside(RoomWork& work) {
     lines_.push_back(name + ": room " + work.room.value + " is set aside and tried again with its next part: " + work.failure);
 }
 
-void Ingestion::write_entry(std::size_t delivery, Entry entry) {
+Position Ingestion::write_entry(std::size_t delivery, Entry entry) {
     entry.seq = next_position(delivery);
     std::vector<std::int64_t> events;
     for (EventRef ref : entry.events) events.push_back(ref.value);
@@ -161,8 +198,11 @@ void Ingestion::write_entry(std::size_t delivery, Entry entry) {
     } else {
         params.null();
     }
+    params.boolean(entry.state_changed).boolean(entry.members).boolean(entry.redacts);
     sending_.send(insert_entry, std::move(params));
+    const Position seq = entry.seq;
     results_[delivery].news.entries.push_back(std::move(entry));
+    return seq;
 }
 
 /// An answer without `since` is the whole truth.
@@ -182,12 +222,15 @@ Task<void> Ingestion::leave_omitted(std::size_t delivery) {
     params.bigint(device).bigint(began.value);
     Query query = sending_.ask(get_unlisted, std::move(params));
     Rows rows = co_await query;
+    std::map<RoomKey, Position> left;
     for (const Entry& live : read_entries(rows)) {
-        if (!listed.contains(live.room)) write_entry(delivery, omitted_entry(live, piece.rest->next_batch));
+        if (!listed.contains(live.room)) left[live.room_key] = write_entry(delivery, omitted_entry(live, piece.rest->next_batch));
     }
+    co_await leave_rows(delivery, left);
 }
 
-void Ingestion::write_rest(std::size_t delivery, const AnswerRest& rest) {
+Task<void> Ingestion::write_rest(std::size_t delivery, const AnswerRest& rest) {
+    co_await change_listed(delivery, rest);
     write_to_device(delivery, rest);
     write_device_lists(delivery, rest);
     write_account_data(delivery, rest);

@@ -21,7 +21,10 @@ Entry read_entry(const Rows& rows, std::size_t row, std::size_t column) {
         entry.typing.emplace();
         for (std::optional<std::string>& user : rows.texts(row, column + 11)) entry.typing->push_back(std::move(user).value_or(""));
     }
-    entry.age_ms = rows.bigint(row, column + 12);
+    entry.state_changed = rows.boolean(row, column + 12);
+    entry.members = rows.boolean(row, column + 13);
+    entry.redacts = rows.boolean(row, column + 14);
+    entry.age_ms = rows.bigint(row, column + 15);
     return entry;
 }
 

@@ -7,6 +7,7 @@
 #include "matrix_sync/error.hpp"
 #include "storage/ingest_queue.hpp"
 #include "storage/log_rows.hpp"
+#include "storage/room_rows.hpp"
 
 namespace matrix_sync {
 namespace {
@@ -94,6 +95,10 @@ const Statement get_typing{"logs_get_typing", "SELECT " MATRIX_SYNC_ENTRY_COLUMN
     ORDER BY l.seq
 )sql"};
 
+const Statement get_changed_rooms{"logs_get_changed_rooms", "SELECT " MATRIX_SYNC_ROOM_COLUMNS " FROM " MATRIX_SYNC_ROOM_TABLES R"sql(
+    WHERE d.device = $1::bigint AND d.seq > $2::bigint ORDER BY d.seq
+)sql"};
+
 Params of_device(DeviceKey device) {
     Params params;
     params.bigint(device.value);
@@ -103,6 +108,12 @@ Params of_device(DeviceKey device) {
 Params page(DeviceKey device, Position after, std::int64_t limit) {
     Params params;
     params.bigint(device.value).bigint(after.value).bigint(limit);
+    return params;
+}
+
+Params after_position(DeviceKey device, Position after) {
+    Params params;
+    params.bigint(device.value).bigint(after.value);
     return params;
 }
 
@@ -152,8 +163,8 @@ void cut(std::vector<T>& rows, Position to) {
 
 }  // namespace
 
-PostgresLogs::PostgresLogs(Database& database, std::function<void(std::string)> log)
-    : database_(database), log_(std::move(log)), queue_(std::make_unique<IngestQueue>(database, log_)) {}
+PostgresLogs::PostgresLogs(Database& database, Loop& loop, std::function<void(std::string)> log)
+    : database_(database), log_(std::move(log)), queue_(std::make_unique<IngestQueue>(database, loop, log_)) {}
 
 PostgresLogs::~PostgresLogs() = default;
 
@@ -255,11 +266,13 @@ Task<LogStore::Ingested> PostgresLogs::ingest_aside(Lease lease, RoomId room, st
 Task<News> PostgresLogs::news(DeviceKey device, Position after) {
     Query end_query = database_.run(get_end, of_device(device));
     Query entries_query = database_.run(get_entries, page(device, after, most_news + 1));
+    Query rooms_query = database_.run(get_changed_rooms, after_position(device, after));
     Query messages_query = database_.run(get_to_device, page(device, after, most_messages + 1));
     Query lists_query = database_.run(get_device_lists, page(device, after, most_news + 1));
     Query data_query = database_.run(get_account_data, page(device, after, most_news + 1));
     Rows end = co_await end_query;
     Rows entries = co_await entries_query;
+    Rows rooms = co_await rooms_query;
     Rows messages = co_await messages_query;
     Rows lists = co_await lists_query;
     Rows data = co_await data_query;
@@ -269,11 +282,13 @@ Task<News> PostgresLogs::news(DeviceKey device, Position after) {
     if (end.empty()) co_return news;
     news.whole = end.boolean(0, 1);
     news.entries = read_entries(entries);
+    news.rooms = read_rooms(rooms);
     news.to_device = read_all(messages, read_message);
     news.device_lists = read_all(lists, read_device_list);
     news.account_data = read_all(data, read_account_data);
 
-    // The end was read first: up to it the others are complete, whatever was added meanwhile.
+    // The end was read first: up to it the others are complete, whatever was added meanwhile. Rooms may be ahead of it, and all are there:
+    // of one that were left out, what an entry up to the end has changed would be missed.
     Position to = std::max(after, Position{end.bigint(0, 0)});
     to = known_to(news.entries, most_news, to);
     to = known_to(news.to_device, most_messages, to);

@@ -15,7 +15,7 @@ namespace matrix_sync {
 class PostgresLogs : public LogStore {
   public:
     /// `log` is given lines for the operator. Pieces under way are given up with the object.
-    PostgresLogs(Database& database, std::function<void(std::string)> log);
+    PostgresLogs(Database& database, Loop& loop, std::function<void(std::string)> log);
     ~PostgresLogs() override;
 
     Task<DeviceRow> device(const UserId& user, const DeviceId& device) override;

@@ -57,6 +57,10 @@ const std::array migrations{
               "DO $migration$ BEGIN\n"
 #include "storage/migrations/0001.sql"
               "END $migration$"},
+    Statement{"migration_2",
+              "DO $migration$ BEGIN\n"
+#include "storage/migrations/0002.sql"
+              "END $migration$"},
 };
 constexpr auto newest = static_cast<std::int32_t>(migrations.size());
 

@@ -30,8 +30,8 @@ const Statement get_roots{"state_get_roots", R"sql(
 )sql"};
 
 const Statement insert_state{"state_insert", R"sql(
-    INSERT INTO room_state (room, hash, parent, refs, gone)
-    VALUES ($1::bigint, $2::bytea, $3::bigint, $4::bigint[], $5::bigint[])
+    INSERT INTO room_state (room, hash, parent, refs, gone, heads)
+    VALUES ($1::bigint, $2::bytea, $3::bigint, $4::bigint[], $5::bigint[], $6::bigint[])
     ON CONFLICT (room, hash) DO NOTHING
 )sql"};
 
@@ -67,8 +67,8 @@ struct Hashed {
     std::vector<EventRef> refs;
 };
 
-void insert(Sending& sending, const Hashed& set, const StateRoot* root) {
-    StoredState stored = pack_state(set.refs, root);
+void insert(Sending& sending, const Hashed& set, const NewState& state) {
+    StoredState stored = pack_state(set.refs, state.root);
     Params params;
     params.bigint(set.room.value).bytes(set.hash);
     if (stored.parent) {
@@ -76,6 +76,9 @@ void insert(Sending& sending, const Hashed& set, const StateRoot* root) {
     } else {
         params.null().bigints(numbers(stored.refs)).null();
     }
+    const StateHeads heads = heads_of(state.state);
+    const std::vector<EventRef> head_refs = {heads.name, heads.canonical_alias, heads.avatar, heads.encryption};
+    params.bigints(numbers(head_refs));
     sending.send(insert_state, std::move(params));
 }
 
@@ -111,6 +114,19 @@ Task<std::map<StateKey, LoadedState>> load_states(Run& run, std::vector<StateKey
 template Task<std::map<StateKey, LoadedState>> load_states(Database&, std::vector<StateKey>);
 template Task<std::map<StateKey, LoadedState>> load_states(Transaction&, std::vector<StateKey>);
 
+StateHeads heads_of(const StateMap& state) {
+    auto head = [&](const char* type) {
+        auto found = state.find({type, ""});
+        return found == state.end() ? EventRef{} : found->second;
+    };
+    return {head("m.room.name"), head("m.room.canonical_alias"), head("m.room.avatar"), head("m.room.encryption")};
+}
+
+StateHeads read_heads(const std::vector<std::int64_t>& refs) {
+    if (refs.size() != 4) return {};
+    return {EventRef{refs[0]}, EventRef{refs[1]}, EventRef{refs[2]}, EventRef{refs[3]}};
+}
+
 Task<std::vector<StateKey>> intern_states(Sending& sending, std::vector<NewState> states) {
     std::vector<StateKey> keys(states.size());
     if (states.empty()) co_return keys;
@@ -125,7 +141,7 @@ Task<std::vector<StateKey>> intern_states(Sending& sending, std::vector<NewState
     std::vector<std::int64_t> rooms;
     std::vector<std::string> hashes;
     for (const Hashed& set : sets) {
-        insert(sending, set, states[set.index].root);
+        insert(sending, set, states[set.index]);
         rooms.push_back(set.room.value);
         hashes.push_back(set.hash);
     }

@@ -29,6 +29,10 @@ Task<std::map<StateKey, LoadedState>> load_states(Run& run, std::vector<StateKey
 extern template Task<std::map<StateKey, LoadedState>> load_states(Database&, std::vector<StateKey>);
 extern template Task<std::map<StateKey, LoadedState>> load_states(Transaction&, std::vector<StateKey>);
 
+StateHeads heads_of(const StateMap& state);
+/// From room_state.heads.
+StateHeads read_heads(const std::vector<std::int64_t>& refs);
+
 /// The keys of sets, in their order; those that do not exist are made.
 Task<std::vector<StateKey>> intern_states(Sending& sending, std::vector<NewState> states);
 

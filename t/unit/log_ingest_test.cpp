@@ -207,7 +207,7 @@ START_TEST(a_room_without_create_is_set_aside_until_its_state_is_known) {  // ru
     ck_assert_uint_eq(found.news.entries.size(), 2);
     assert_text(storage.told(lease.device, "!r:world"), "|1:$1; 1:$2");
     assert_text(storage.count("set_aside"), "0");
-    ck_assert_uint_eq(complete(storage.reader.state(found.news.entries.back().state)).size(), 2);
+    ck_assert_uint_eq(storage.state(found.news.entries.back().state).size(), 2);
     ck_assert(complete(storage.logs.ingest_aside(lease, RoomId{"!r:world"}, state)).news.entries.empty());
 }
 END_TEST
@@ -359,7 +359,7 @@ START_TEST(a_redaction_meets_its_target_while_both_are_stored) {  // rule 16
         std::string error;
         std::thread second([&] {
             try {
-                PostgresLogs logs(elsewhere, [](const std::string&) {});
+                PostgresLogs logs(elsewhere, storage.loop, [](const std::string&) {});
                 complete(logs.ingest(redaction_first ? piece(b, std::nullopt, one(redacted)) : piece(a, "next", one(redacting))));
             } catch (const std::exception& thrown) {
                 error = thrown.what();

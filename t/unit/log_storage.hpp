@@ -9,8 +9,8 @@
 #include "core/classic/parser.hpp"
 #include "fake_loop.hpp"
 #include "postgres.hpp"
-#include "storage/log_reader.hpp"
 #include "storage/logs.hpp"
+#include "storage/rooms.hpp"
 #include "storage/schema.hpp"
 #include "watched_database.hpp"
 // Last, because of Check's macros.
@@ -38,15 +38,20 @@ struct Storage {
         return *claimed.lease;
     }
 
-    std::optional<RoomKey> room(const std::string& id) { return complete(reader.room(RoomId{id})); }
+    std::optional<RoomKey> room(const std::string& id) {
+        RoomKey key{std::stoll(database.value("SELECT coalesce(max(id), 0) FROM room WHERE room_id = '" + id + "'"))};
+        return key ? std::optional(key) : std::nullopt;
+    }
+    StateMap state(StateKey key) { return complete(rooms.states({key}))[key]; }
+    std::vector<Entry> last(DeviceKey device, RoomKey room, Position to, int most) { return complete(rooms.last(device, {room}, to, most)); }
     std::vector<Entry> entries(DeviceKey device, const std::string& room_id, Position from = {}, Position to = Position{INT64_MAX}) {
         auto key = room(room_id);
         if (!key) return {};
-        return complete(reader.entries(device, *key, from, to));
+        return complete(rooms.entries(device, *key, from, to));
     }
     std::string event_ids(const std::vector<EventRef>& refs) {
         std::string ids;
-        for (const StoredEvent& event : complete(reader.events(refs))) ids += (ids.empty() ? "" : " ") + event.event_id.value;
+        for (const StoredEvent& event : complete(rooms.events(refs))) ids += (ids.empty() ? "" : " ") + event.event_id.value;
         return ids;
     }
     /// "section events" of each entry of a room, a gap marked by `|`.
@@ -66,8 +71,9 @@ struct Storage {
     BlockingDatabase database;
     WatchedDatabase watched;
     std::vector<std::string> lines;
-    PostgresLogs logs{watched, [this](const std::string& line) { lines.push_back(line); }};
-    LogReader reader{watched};
+    FakeLoop loop;
+    PostgresLogs logs{watched, loop, [this](const std::string& line) { lines.push_back(line); }};
+    PostgresRooms rooms{watched};
 };
 
 inline Event event(const std::string& id, const std::string& type = "m.room.message", std::optional<std::string> state_key = std::nullopt) {

@@ -27,7 +27,7 @@ Filter filter_of(const char* body) {
 }
 
 Position cursor(const Resumed& resumed, StreamId id) {
-    return resumed.cursors[static_cast<std::size_t>(id)];
+    return resumed.cursors[static_cast<std::size_t>(id)].at;
 }
 
 }  // namespace
@@ -37,7 +37,11 @@ START_TEST(token_survives_its_text) {
     token.session = kSession;
     token.filter = 12;
     token.log = Position{(std::int64_t{7} << 32) + 300};
-    for (std::size_t i = 0; i < kStreams; ++i) token.cursors[i] = Position{static_cast<std::int64_t>(i) * 100};
+    for (std::size_t i = 0; i < kStreams; ++i) token.cursors[i].at = Position{static_cast<std::int64_t>(i) * 100};
+    token.cursors[1].within = 300;
+    token.cursors[2].paged = true;
+    token.cursors[3].within = 1;
+    token.cursors[3].paged = true;
     auto again = SyncToken::decode(token.encode());
     ck_assert(again.has_value());
     ck_assert(*again == token);
@@ -68,9 +72,9 @@ START_TEST(token_cursor_is_never_beyond_its_log) {
     token.session = kSession;
     token.filter = 1;
     token.log = Position{5};
-    token.cursors[0] = Position{6};
+    token.cursors[0].at = Position{6};
     ck_assert(!SyncToken::decode(token.encode()));
-    token.cursors[0] = Position{5};
+    token.cursors[0].at = Position{5};
     ck_assert(SyncToken::decode(token.encode()).has_value());
 }
 END_TEST
@@ -80,12 +84,12 @@ START_TEST(token_without_later_streams_starts_them) {
     token.session = kSession;
     token.filter = 1;
     token.log = Position{5};
-    token.cursors.fill(Position{3});
+    token.cursors.fill(Cursor{Position{3}});
     std::string text = token.encode();
     auto shorter = SyncToken::decode(text.substr(0, text.rfind('_')));
     ck_assert(shorter.has_value());
-    ck_assert_int_eq(shorter->cursors[kStreams - 1].value, 0);
-    ck_assert_int_eq(shorter->cursors[0].value, 3);
+    ck_assert_int_eq(shorter->cursors[kStreams - 1].at.value, 0);
+    ck_assert_int_eq(shorter->cursors[0].at.value, 3);
 }
 END_TEST
 
@@ -148,34 +152,67 @@ END_TEST
 START_TEST(streams_go_on_or_start) {
     SyncToken token;
     token.log = Position{50};
-    token.cursors.fill(Position{40});
+    token.cursors.fill(Cursor{Position{40}});
     Filter before = filter_of(R"({"typing":{"room_id":"!a:x"},"to_device":{},"account_data":{}})");
 
-    Resumed same = resume(before, before, token);
+    Resumed same = resume(before, before, token, {}, true);
     ck_assert_int_eq(cursor(same, StreamId::typing).value, 40);
     ck_assert(!same.fresh);
 
     Filter other_room = before.merged(parse_body(R"({"typing":{"room_id":"!b:x"}})"));
-    Resumed moved = resume(before, other_room, token);
+    Resumed moved = resume(before, other_room, token, {}, true);
     ck_assert_int_eq(cursor(moved, StreamId::typing).value, 0);
     ck_assert_int_eq(cursor(moved, StreamId::to_device).value, 40);
     ck_assert(moved.fresh);
 
     Filter more = before.merged(parse_body(R"({"e2ee":{},"to_device":{"limit":5},"account_data":null})"));
-    Resumed added = resume(before, more, token);
+    Resumed added = resume(before, more, token, {}, true);
     ck_assert_int_eq(cursor(added, StreamId::e2ee).value, 0);
     ck_assert_int_eq(cursor(added, StreamId::to_device).value, 40);
     ck_assert_int_eq(cursor(added, StreamId::account_data).value, 0);
 
     Filter only_messages = filter_of(R"({"to_device":{}})");
     Filter nothing;
-    ck_assert(!resume(nothing, only_messages, token).fresh);
+    ck_assert(!resume(nothing, only_messages, token, {}, true).fresh);
+}
+END_TEST
+
+START_TEST(pages_are_of_one_request) {
+    Json body = parse_body(R"({"room_list":{"p":{"since":"1","limit":5}},"room_members":{"room_id":"!a:x","p":{"since":null}},"typing":{"p":{"since":4}}})");
+    PagesAsked pages = take_pages(body);
+    assert_text(pages[static_cast<std::size_t>(StreamId::room_list)].value_or("none"), "1");
+    ck_assert(!pages[static_cast<std::size_t>(StreamId::room_members)]);
+    ck_assert(!body["room_list"]["p"].contains("since"));
+    assert_text(errcode_of([] {
+                    Json bad = parse_body(R"({"room_list":{"p":{"since":1}}})");
+                    take_pages(bad);
+                }),
+                "M_BAD_JSON room_list.p.since: expected a string");
+}
+END_TEST
+
+START_TEST(a_first_page_is_waited_for_by_those_who_have_it) {
+    constexpr auto list = static_cast<std::size_t>(StreamId::room_list);
+    SyncToken token;
+    token.log = Position{50};
+    token.cursors[list] = Cursor{Position{40}, 0, true};
+    PagesAsked pages;
+    pages[list] = kFirstPage;
+    Filter before = filter_of(R"({"room_list":{}})");
+    ck_assert(resume(before, before, token, pages, true).shows[list] == Show::changed_first_page);
+    ck_assert(!resume(before, before, token, pages, true).fresh);
+    ck_assert(resume(before, before, token, pages, false).shows[list] == Show::first_page);
+    Filter other = before.merged(parse_body(R"({"room_list":{"p":{"limit":7}}})"));
+    ck_assert(resume(before, other, token, pages, true).shows[list] == Show::first_page);
+    ck_assert(resume(before, other, token, pages, true).fresh);
+    token.cursors[list].paged = false;
+    ck_assert(resume(before, before, token, pages, true).shows[list] == Show::first_page);
 }
 END_TEST
 
 START_TEST(what_is_acknowledged) {
     Cursors cursors{};
-    cursors[static_cast<std::size_t>(StreamId::to_device)] = Position{9};
+    cursors[static_cast<std::size_t>(StreamId::to_device)].at = Position{9};
     Acknowledged acknowledged = filter_of(R"({"to_device":{}})").acknowledged(cursors);
     ck_assert(acknowledged.to_device == Position{9});
     ck_assert(!acknowledged.e2ee);
@@ -197,4 +234,4 @@ END_TEST
 
 MATRIX_SYNC_SUITE("protocol", token_survives_its_text, token_cut_or_changed_is_none, token_cursor_is_never_beyond_its_log,
                   token_without_later_streams_starts_them, merge_patch_of_the_body, unknown_keys_are_dropped, limits_are_negotiated,
-                  bad_bodies_name_the_field, depth_is_limited, streams_go_on_or_start, what_is_acknowledged, query_string)
+                  bad_bodies_name_the_field, depth_is_limited, streams_go_on_or_start, pages_are_of_one_request, a_first_page_is_waited_for_by_those_who_have_it, what_is_acknowledged, query_string)

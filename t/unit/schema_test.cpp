@@ -52,16 +52,21 @@ class OldServer : public Database {
     };
 };
 
+/// The numbers from 1 on, each of them once.
+void assert_all_once(BlockingDatabase& database) {
+    assert_text(database.value("SELECT count(*) > 0 AND count(*) = max(number) AND min(number) = 1 FROM schema_version"), "t");
+}
+
 }  // namespace
 
 START_TEST(an_empty_database_gets_all_migrations_once) {
     BlockingDatabase database(postgres().fresh_database());
     complete(migrate(database));
-    assert_text(database.value("SELECT string_agg(number::text, ',') FROM schema_version"), "1");
+    assert_all_once(database);
     assert_text(database.value("SELECT count(*) FROM session"), "0");
     database.execute("UPDATE schema_version SET applied_at = '2020-01-01'");
     complete(migrate(database));
-    assert_text(database.value("SELECT applied_at::date FROM schema_version"), "2020-01-01");
+    assert_text(database.value("SELECT max(applied_at)::date FROM schema_version"), "2020-01-01");
 }
 END_TEST
 
@@ -94,7 +99,7 @@ START_TEST(many_at_once_apply_once) {
     for (auto& thread : threads) thread.join();
     for (const auto& error : errors) assert_text(error, "");
     BlockingDatabase database(conninfo);
-    assert_text(database.value("SELECT count(*) FROM schema_version"), "1");
+    assert_all_once(database);
 }
 END_TEST
 
@@ -111,16 +116,17 @@ START_TEST(a_failed_migration_leaves_nothing) {
     assert_text(database.value("SELECT string_agg(relname, ',') FROM pg_class WHERE relnamespace = 'matrix_sync'::regnamespace"), "token");
     database.execute("DROP TABLE token");
     complete(migrate(database));
-    assert_text(database.value("SELECT count(*) FROM schema_version"), "1");
+    assert_all_once(database);
 }
 END_TEST
 
 START_TEST(a_newer_schema_is_refused) {
     BlockingDatabase database(postgres().fresh_database());
     complete(migrate(database));
-    database.execute("INSERT INTO schema_version (number) VALUES (9)");
+    const std::string newest = database.value("SELECT max(number) FROM schema_version");
+    database.execute("INSERT INTO schema_version (number) VALUES (1000)");
     std::string message = refusal(database);
-    ck_assert_msg(says(message, "schema version 9") && says(message, "knows only 1") && says(message, "install the newer module"), "%s",
+    ck_assert_msg(says(message, "schema version 1000") && says(message, "knows only " + newest) && says(message, "install the newer module"), "%s",
                   message.c_str());
 }
 END_TEST
@@ -162,7 +168,7 @@ START_TEST(missing_privileges_are_refused) {
     // A schema that an administrator has made for the user is enough.
     owner.execute("CREATE SCHEMA matrix_sync AUTHORIZATION guest");
     complete(migrate(guest));
-    assert_text(guest.value("SELECT count(*) FROM schema_version"), "1");
+    assert_all_once(guest);
 }
 END_TEST
 

@@ -20,10 +20,12 @@ struct Event {
     std::optional<EventId> redacts;             ///< of m.room.redaction, wherever the room version keeps it
     std::string membership;                     ///< of m.room.member; else empty
     std::string room_version;                   ///< of m.room.create; "1" when it names none; else empty
+    std::string room_type;                      ///< of m.room.create; empty when it names none
     std::optional<std::string> transaction_id;  ///< this device's own, and no part of body
     std::string body;
 
     bool is_state(std::string_view of_type, std::string_view key = {}) const { return state_key && type == of_type && *state_key == key; }
+    bool is_member() const { return state_key && type == "m.room.member"; }
     bool operator==(const Event&) const = default;
 };
 

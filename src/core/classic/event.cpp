@@ -91,6 +91,8 @@ void read_content(Event& event, std::string_view content) {
             event.membership = storable_text(string_if_it_is_one(value).value_or(""));
         } else if (event.type == "m.room.create" && name == "room_version") {
             event.room_version = storable_text(string_if_it_is_one(value).value_or("1"));
+        } else if (event.type == "m.room.create" && name == "type") {
+            event.room_type = storable_text(string_if_it_is_one(value).value_or(""));
         } else if (event.type == "m.room.redaction" && name == "redacts" && !event.redacts) {
             event.redacts = redaction_target(value);
         }

@@ -3,15 +3,21 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/matrix/content.hpp"
+#include "core/rooms/cache.hpp"
+#include "core/rooms/views.hpp"
+#include "core/shared_work.hpp"
+
 namespace matrix_sync {
 
 namespace {
 
 constexpr std::size_t kMostTail = 64;
 constexpr std::size_t kMostTailBytes = 128 * 1024;
+constexpr const char* kIgnored = "m.ignored_user_list";
 
 std::size_t bytes_of(const News& news) {
-    std::size_t bytes = sizeof(News) + news.entries.size() * sizeof(Entry);
+    std::size_t bytes = sizeof(News) + news.entries.size() * sizeof(Entry) + news.rooms.size() * sizeof(RoomRow);
     for (const auto& message : news.to_device) bytes += sizeof(message) + message.body.size();
     for (const auto& event : news.account_data) bytes += sizeof(event) + event.body.size();
     for (const auto& change : news.device_lists) bytes += sizeof(change) + change.user.value.size();
@@ -25,18 +31,24 @@ void raise(Position& last, const List& list) {
 
 }  // namespace
 
-Device::Device(Loop& loop, LogStore& logs, const DeviceRow& row)
+Device::Device(Loop& loop, LogStore& logs, RoomStore& rooms, RoomCache& cache, const DeviceRow& row)
     : key(row.key),
       user(row.user),
       id(row.device),
+      loop_(loop),
       logs_(logs),
+      room_store_(rooms),
+      cache_(cache),
       changed_(loop),
       typing_(loop, [this] { changed_.notify(); }),
       end_(row.end),
       whole_(row.whole),
       last_to_device_(row.end),
       last_device_list_(row.end),
-      last_account_data_(row.end) {}
+      last_account_data_(row.end),
+      views_(std::make_unique<RoomViews>()) {}
+
+Device::~Device() = default;
 
 template <class Item, class List>
 std::optional<std::vector<Item>> Device::from_memory(Position after, Position deleted, List News::*list) const {
@@ -104,6 +116,14 @@ void Device::apply(News news) {
     for (const Entry& entry : news.entries) {
         // Typists of a former owner of the log do not count any more.
         if (entry.seq > end_ && entry.seq.generation() == news.to.generation()) typing_.apply(entry);
+        if (entry.redacts) cache_.redacted(entry.room_key);
+        if (entry.members) cache_.members_changed(entry.room_key);
+    }
+    for (const RoomRow& row : news.rooms) {
+        if (all_rooms_ || loading_ || rooms_.contains(row.room)) keep(row);
+    }
+    for (const AccountDataEvent& event : news.account_data) {
+        if (event.type == kIgnored) ignored_.reset();
     }
     raise(last_to_device_, news.to_device);
     raise(last_device_list_, news.device_lists);
@@ -115,6 +135,7 @@ void Device::apply(News news) {
         tail_bytes_ = 0;
     }
     end_ = std::max(end_, news.to);
+    news.rooms.clear();  // those that somebody looks at are kept above
     tail_bytes_ += bytes_of(news);
     tail_.push_back(std::move(news));
     forget_oldest();
@@ -127,9 +148,107 @@ void Device::restart(const DeviceRow& row, const std::vector<Entry>& typing) {
     tail_.clear();
     tail_bytes_ = 0;
     key_counts_.reset();
+    forget_rooms();
     whole_ = row.whole;
     end_ = last_to_device_ = last_device_list_ = last_account_data_ = row.end;
     changed_.notify();
+}
+
+void Device::keep(const RoomRow& row) {
+    RoomRow& kept = rooms_[row.room];
+    if (kept.key && kept.seq >= row.seq) return;
+    kept = row;
+    listed_ = std::max(listed_, row.listed);
+}
+
+/// What was read of a former owner's log may have been lost in a crash of the database.
+void Device::forget_rooms() {
+    ++restarts_;
+    loading_.reset();
+    rooms_.clear();
+    all_rooms_ = false;
+    listed_ = {};
+    ignored_.reset();
+}
+
+Task<std::optional<RoomRow>> Device::room(RoomId room) {
+    for (;;) {
+        auto kept = rooms_.find(room);
+        if (kept != rooms_.end() && kept->second.key) co_return kept->second;
+        if (kept != rooms_.end() || all_rooms_) co_return std::nullopt;
+        const std::uint64_t restarts = restarts_;
+        const Position before = end_;
+        RoomId asked = room;
+        std::optional<RoomRow> read = co_await room_store_.room(key, std::move(asked));
+        // What came meanwhile may be newer than what was read, and was not kept.
+        if (restarts != restarts_ || before != end_) continue;
+        rooms_.try_emplace(room);
+        if (read) keep(*read);
+    }
+}
+
+const RoomRow* Device::kept_room(const RoomId& room) const {
+    auto kept = rooms_.find(room);
+    return kept == rooms_.end() || !kept->second.key ? nullptr : &kept->second;
+}
+
+bool Device::room_after(const RoomId& room, Position RoomRow::*place, Position after) const {
+    auto kept = rooms_.find(room);
+    if (kept == rooms_.end()) return !all_rooms_;
+    return kept->second.*place > after;
+}
+
+Task<void> Device::load_rooms() {
+    while (!all_rooms_) {
+        if (!loading_ || loading_->ended()) {
+            loading_ = std::make_shared<SharedWork<bool>>(loop_);
+            loading_->start(load_all_rooms());
+        }
+        auto loading = loading_;
+        co_await SharedWork<bool>::result(std::move(loading));
+    }
+}
+
+/// Rooms that change meanwhile are kept as they come.
+Task<bool> Device::load_all_rooms() {
+    const std::uint64_t restarts = restarts_;
+    std::vector<RoomRow> page;
+    RoomKey after;
+    do {
+        page = co_await room_store_.rooms(key, after);
+        if (restarts != restarts_) co_return false;
+        for (const RoomRow& row : page) keep(row);
+        if (!page.empty()) after = page.back().key;
+        co_await loop_pause(loop_);
+        if (restarts != restarts_) co_return false;
+    } while (!page.empty());
+    all_rooms_ = true;
+    co_return true;
+}
+
+Task<std::vector<Entry>> Device::read_entries(RoomKey room, Position from, Position to) {
+    const bool reaches = to <= end_ && (from >= end_ || (!tail_.empty() && tail_.front().from <= from));
+    if (!reaches) co_return co_await room_store_.entries(key, room, from, to);
+    std::vector<Entry> entries;
+    for (const News& news : tail_) {
+        for (const Entry& entry : news.entries) {
+            if (entry.room_key == room && entry.seq > from && entry.seq <= to) entries.push_back(entry);
+        }
+    }
+    co_return entries;
+}
+
+Task<std::shared_ptr<const std::set<std::string>>> Device::ignored_users() {
+    while (!ignored_) {
+        const Position before = last_account_data_;
+        const std::uint64_t restarts = restarts_;
+        std::optional<std::string> event = co_await room_store_.account_data(key, kIgnored);
+        if (before != last_account_data_ || restarts != restarts_) continue;
+        std::set<std::string> users;
+        for (const UserId& ignored : read_ignored_users(event.value_or(""))) users.insert(ignored.value);
+        ignored_ = std::make_shared<const std::set<std::string>>(std::move(users));
+    }
+    co_return ignored_;
 }
 
 void Device::forget_oldest() {

@@ -3,8 +3,10 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,18 +15,24 @@
 #include "matrix_sync/homeserver.hpp"
 #include "matrix_sync/ids.hpp"
 #include "matrix_sync/loop.hpp"
+#include "matrix_sync/rooms.hpp"
 #include "matrix_sync/store.hpp"
 #include "matrix_sync/task.hpp"
 
 namespace matrix_sync {
 
 struct Settings;
+class RoomCache;
+class RoomViews;
+template <class T>
+class SharedWork;
 
 /// Everything up to end() has been seen by this worker, whether it polled it or read it. What came lately is still in memory; what came
 /// before is read from the store. Only its Poller moves it.
 class Device {
   public:
-    Device(Loop& loop, LogStore& logs, const DeviceRow& row);
+    Device(Loop& loop, LogStore& logs, RoomStore& rooms, RoomCache& cache, const DeviceRow& row);
+    ~Device();
 
     const DeviceKey key;
     const UserId user;
@@ -48,6 +56,27 @@ class Device {
     Task<std::vector<AccountDataEvent>> read_account_data(Position after);
     Task<KeyCounts> read_key_counts();
 
+    /// A room as it is now; none when the device was never told of it. Once asked for, it is kept up to date. It may be ahead of end():
+    /// what is read to go with it is read up to row.seq.
+    Task<std::optional<RoomRow>> room(RoomId room);
+    /// The same, if it is kept; nullptr when memory cannot tell, or nothing is known of the room.
+    const RoomRow* kept_room(const RoomId& room) const;
+    /// Whether something has come to the room after the position that `place` counts: true also where memory cannot tell.
+    bool room_after(const RoomId& room, Position RoomRow::*place, Position after) const;
+    /// All of the device's rooms, from now on kept up to date.
+    Task<void> load_rooms();
+    bool rooms_loaded() const { return all_rooms_; }
+    /// Those that are kept: all after load_rooms().
+    const std::map<RoomId, RoomRow>& rooms() const { return rooms_; }
+    /// What has been computed of them.
+    RoomViews& views() { return *views_; }
+    /// Where a room list last changed, by RoomRow::listed: at end() when memory cannot tell.
+    Position listed() const { return all_rooms_ ? listed_ : end_; }
+    /// The device's log in one room, in (from, to], oldest first.
+    Task<std::vector<Entry>> read_entries(RoomKey room, Position from, Position to);
+    /// m.ignored_user_list, as it is now.
+    Task<std::shared_ptr<const std::set<std::string>>> ignored_users();
+
     /// A session has come back for all this: what is before may have been deleted, and only the store knows.
     void acknowledged(const Acknowledged& acknowledged);
     /// News that begin where the log stood; what was known already is passed over.
@@ -61,7 +90,14 @@ class Device {
     std::optional<std::vector<Item>> from_memory(Position after, Position deleted, List News::*list) const;
     void forget_oldest();
 
+    void keep(const RoomRow& row);
+    Task<bool> load_all_rooms();
+    void forget_rooms();
+
+    Loop& loop_;
     LogStore& logs_;
+    RoomStore& room_store_;
+    RoomCache& cache_;
     Signal changed_;
     Typing typing_;
     Position end_;
@@ -72,6 +108,13 @@ class Device {
     Position deleted_to_device_;     ///< up to here, perhaps
     Position deleted_device_lists_;  ///< likewise
     std::optional<KeyCounts> key_counts_;
+    std::map<RoomId, RoomRow> rooms_;  ///< those without a key: nothing is known of them
+    bool all_rooms_ = false;
+    std::unique_ptr<RoomViews> views_;
+    Position listed_;
+    std::uint64_t restarts_ = 0;
+    std::shared_ptr<SharedWork<bool>> loading_;
+    std::shared_ptr<const std::set<std::string>> ignored_;
     std::deque<News> tail_;  ///< without gaps up to end_
     std::size_t tail_bytes_ = 0;
 };

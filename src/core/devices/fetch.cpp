@@ -26,6 +26,24 @@ std::optional<T> field(const Json& object, const char* key) {
 
 }  // namespace
 
+std::string percent_encoded(std::string_view text) {
+    static constexpr char digits[] = "0123456789ABCDEF";
+    std::string out;
+    for (char c : text) {
+        auto byte = static_cast<unsigned char>(c);
+        bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == '-' ||
+                     byte == '.' || byte == '_' || byte == '~';
+        if (plain) {
+            out.push_back(c);
+        } else {
+            out.push_back('%');
+            out.push_back(digits[byte >> 4]);
+            out.push_back(digits[byte & 15]);
+        }
+    }
+    return out;
+}
+
 Task<std::string> read_all(Loop& loop, Exchange& exchange, std::size_t most) {
     std::string body;
     for (;;) {

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "matrix_sync/error.hpp"
 #include "matrix_sync/homeserver.hpp"
@@ -15,6 +16,9 @@ struct Fetched {
     Exchange::Head head;
     std::string body;
 };
+
+/// Text as one part of a path or query: everything but RFC 3986's unreserved characters is escaped.
+std::string percent_encoded(std::string_view text);
 
 /// The rest of an answer. Throws HomeserverUnavailable, or HomeserverNonsense when it is longer than `most` bytes.
 Task<std::string> read_all(Loop& loop, Exchange& exchange, std::size_t most);

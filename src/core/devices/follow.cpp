@@ -38,6 +38,10 @@ Task<void> Poller::reach(Position position) {
     co_await catch_up();
 }
 
+Task<void> Poller::reach_end() {
+    if (!polls()) co_await catch_up();
+}
+
 void Poller::start_again() {
     set_synced(false);
     lease_.reset();

@@ -33,24 +33,6 @@ std::string filter(int timeline_limit) {
            std::to_string(timeline_limit) + R"(,"unread_thread_notifications":true}}})";
 }
 
-std::string percent_encoded(std::string_view text) {
-    static constexpr char digits[] = "0123456789ABCDEF";
-    std::string out;
-    for (char c : text) {
-        auto byte = static_cast<unsigned char>(c);
-        bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == '-' ||
-                     byte == '.' || byte == '_' || byte == '~';
-        if (plain) {
-            out.push_back(c);
-        } else {
-            out.push_back('%');
-            out.push_back(digits[byte >> 4]);
-            out.push_back(digits[byte & 15]);
-        }
-    }
-    return out;
-}
-
 std::string poll_target(const std::optional<std::string>& since, Milliseconds timeout) {
     std::string target = "/_matrix/client/v3/sync?timeout=" + std::to_string(since ? timeout.count() : 0);
     target += "&set_presence=offline&use_state_after=true&org.matrix.msc4222.use_state_after=true";
@@ -139,6 +121,7 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
     InFlight in_flight(worker_.status.polls_in_flight);
     ++worker_.status.polls;
     Call call{poll_target(since, credential.settings->poll_timeout), credential.access_token, credential.client};
+    const Instant asked = worker_.loop.now();
     auto exchange = credential.homeserver->get(call);
     if (!exchange) {
         trouble_.emplace(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
@@ -161,10 +144,10 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
         if (head.status == 429) trouble_ = error;
         throw PollFailed{"the homeserver answered " + std::to_string(head.status) + " " + error.errcode, error.retry_after};
     }
-    co_await receive(credential, *exchange, lease, since);
+    co_await receive(credential, *exchange, lease, since, asked);
 }
 
-Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since) {
+Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since, Instant asked) {
     ClassicParser parser;
     const Position began = device_.end();
     for (;;) {
@@ -176,6 +159,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
         piece.lease = lease;
         piece.from = since;
         piece.began = began;
+        piece.asked = asked;
         piece.rooms = parser.take_rooms();
         if (!piece.rooms.empty()) co_await ingest(credential, std::move(piece));
     }
@@ -184,6 +168,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     piece.lease = lease;
     piece.from = since;
     piece.began = began;
+    piece.asked = asked;
     piece.rooms = parser.take_rooms();
     piece.rest = std::make_unique<AnswerRest>(parser.take_rest());
     std::string next_batch = piece.rest->next_batch;

@@ -44,6 +44,8 @@ class Poller {
     Task<bool> synced(Milliseconds limit);
     /// Waits until memory has reached a position that another worker's client was told, if it still exists.
     Task<void> reach(Position position);
+    /// Waits until memory has what any client of the device can have been told: for a session that has no token to say so.
+    Task<void> reach_end();
     /// Why the last poll brought nothing; none while one is under way that may.
     const std::optional<MatrixError>& trouble() const { return trouble_; }
 
@@ -77,7 +79,8 @@ class Poller {
 
     Task<void> poll(Lease lease, std::optional<std::string> since);
     Task<void> poll_once(const Credential& credential, Lease lease, std::optional<std::string>& since);
-    Task<void> receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since);
+    Task<void> receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since,
+                       Instant asked);
     Task<void> ingest(const Credential& credential, LogStore::Piece piece);
     Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room);
     Task<void> refused(const Credential& credential, Exchange& exchange);

@@ -6,6 +6,8 @@
 #include <string>
 
 #include "core/devices/access.hpp"
+#include "core/rooms/cache.hpp"
+#include "core/rooms/member_lists.hpp"
 #include "matrix_sync/loop.hpp"
 #include "matrix_sync/service.hpp"
 #include "matrix_sync/store.hpp"
@@ -14,14 +16,24 @@ namespace matrix_sync {
 
 struct Worker {
     Worker(Service::Parts parts, Access& with)
-        : loop(parts.loop), logs(parts.logs), sessions(parts.sessions), workers(parts.workers), access(with), log(std::move(parts.log)) {}
+        : loop(parts.loop),
+          logs(parts.logs),
+          sessions(parts.sessions),
+          workers(parts.workers),
+          rooms(parts.rooms),
+          access(with),
+          log(std::move(parts.log)) {}
 
     Loop& loop;
     LogStore& logs;
     SessionStore& sessions;
     WorkerStore& workers;
+    RoomStore& rooms;
     Access& access;
     std::function<void(LogLevel, const std::string&)> log;
+
+    RoomCache cache{rooms};
+    MemberLists member_lists{loop, rooms};
 
     WorkerKey self;  ///< none while the database does not know this worker
     bool closing = false;

@@ -39,8 +39,14 @@ Fields::Fields(const Json& value, std::string path) : object_(value), path_(std:
 }
 
 std::string Fields::required_string(const char* key) const {
-    const Json* value = find(key);
+    std::optional<std::string> value = text(key);
     if (!value) fail(key, "missing");
+    return std::move(*value);
+}
+
+std::optional<std::string> Fields::text(const char* key) const {
+    const Json* value = find(key);
+    if (!value) return std::nullopt;
     if (!value->is_string()) fail(key, "expected a string");
     return value->get<std::string>();
 }
@@ -56,6 +62,36 @@ std::optional<std::int64_t> Fields::integer(const char* key, std::int64_t least)
     std::int64_t number = huge && value->get<double>() < 0 ? least - 1 : huge || unsigned_huge ? most : value->get<std::int64_t>();
     if (number < least) fail(key, "expected at least " + std::to_string(least));
     return number;
+}
+
+std::optional<bool> Fields::boolean(const char* key) const {
+    const Json* value = find(key);
+    if (!value) return std::nullopt;
+    if (!value->is_boolean()) fail(key, "expected a boolean");
+    return value->get<bool>();
+}
+
+std::optional<std::vector<std::string>> Fields::strings(const char* key) const {
+    const Json* list = array(key);
+    if (!list) return std::nullopt;
+    std::vector<std::string> strings;
+    for (const Json& value : *list) {
+        if (!value.is_string()) fail(key, "expected an array of strings");
+        strings.push_back(value.get<std::string>());
+    }
+    return strings;
+}
+
+const Json* Fields::array(const char* key) const {
+    const Json* value = find(key);
+    if (value && !value->is_array()) fail(key, "expected an array");
+    return value;
+}
+
+Fields Fields::object(const char* key) const {
+    static const Json empty = Json::object();
+    const Json* value = find(key);
+    return {value ? *value : empty, path_ + "." + key};
 }
 
 const Json* Fields::find(const char* key) const {

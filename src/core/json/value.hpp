@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace matrix_sync {
 
@@ -21,13 +22,20 @@ class Fields {
     Fields(const Json& value, std::string path);
 
     std::string required_string(const char* key) const;
+    std::optional<std::string> text(const char* key) const;
     /// At least `least`; numbers too large for 64 bits count as the largest.
     std::optional<std::int64_t> integer(const char* key, std::int64_t least) const;
-
-  private:
+    std::optional<bool> boolean(const char* key) const;
+    std::optional<std::vector<std::string>> strings(const char* key) const;
+    /// Nullptr when it is absent.
+    const Json* array(const char* key) const;
+    /// Any value; nullptr when it is absent.
     const Json* find(const char* key) const;
+    /// The fields of an object inside; of an empty one when it is absent.
+    Fields object(const char* key) const;
     [[noreturn]] void fail(const char* key, std::string_view problem) const;
 
+  private:
     const Json& object_;
     std::string path_;
 };

@@ -1,6 +1,7 @@
 #include "core/log/append.hpp"
 
 #include <algorithm>
+#include <functional>
 
 namespace matrix_sync {
 namespace {
@@ -70,6 +71,12 @@ std::optional<Entry> make_entry(const KnownEntries& known, const ListedPart& par
     if (!part.transaction_ids.empty()) {
         entry.transaction_ids.assign(part.transaction_ids.begin() + static_cast<std::ptrdiff_t>(placed.begin), part.transaction_ids.end());
     }
+    auto holds = [&](bool ListedEvent::*kind) {
+        return std::any_of(part.timeline.begin() + static_cast<std::ptrdiff_t>(placed.begin), part.timeline.end(), std::mem_fn(kind));
+    };
+    entry.state_changed = !live || live->state != state;
+    entry.members = placed.gap || holds(&ListedEvent::member) || std::ranges::any_of(part.block, &ListedEvent::member);
+    entry.redacts = holds(&ListedEvent::redaction);
     entry.gap = placed.gap;
     entry.limited = part.limited;
     entry.prev_batch = placed.prev_batch;
@@ -88,6 +95,8 @@ Entry omitted_entry(const Entry& live, const std::string& next_batch) {
     entry.limited = true;
     entry.next_batch = next_batch;
     entry.state = live.state;
+    entry.state_changed = false;
+    entry.redacts = false;
     return entry;
 }
 

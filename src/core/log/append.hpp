@@ -25,6 +25,8 @@ namespace matrix_sync {
 struct ListedEvent {
     EventRef ref;
     std::optional<StateName> name;
+    bool member = false;
+    bool redaction = false;
 };
 
 /// One room of one answer.

@@ -5,24 +5,28 @@
 namespace matrix_sync {
 namespace {
 
+std::size_t count_shown(const Entry& entry, const Shown& shown) {
+    if (!shown) return entry.events.size();
+    return static_cast<std::size_t>(std::ranges::count_if(entry.events, shown));
+}
+
 /// How many entries read_last() uses.
-std::size_t reach(std::span<const Entry> newest_first, std::size_t most) {
+std::size_t reach(std::span<const Entry> newest_first, std::size_t most, const Shown& shown) {
     std::size_t used = 0;
     std::size_t events = 0;
     while (used < newest_first.size()) {
         const Entry& entry = newest_first[used++];
-        events += entry.events.size();
+        events += count_shown(entry, shown);
         if (entry.gap || events >= most) break;
     }
     return used;
 }
 
-void append(Timeline& timeline, const Entry& entry) {
-    timeline.events.insert(timeline.events.end(), entry.events.begin(), entry.events.end());
-    if (entry.transaction_ids.empty()) {
-        timeline.transaction_ids.resize(timeline.events.size());
-    } else {
-        timeline.transaction_ids.insert(timeline.transaction_ids.end(), entry.transaction_ids.begin(), entry.transaction_ids.end());
+void append(Timeline& timeline, const Entry& entry, const Shown& shown) {
+    for (std::size_t i = 0; i < entry.events.size(); ++i) {
+        if (shown && !shown(entry.events[i])) continue;
+        timeline.events.push_back(entry.events[i]);
+        timeline.transaction_ids.push_back(entry.transaction_ids.empty() ? std::nullopt : entry.transaction_ids[i]);
     }
 }
 
@@ -34,57 +38,64 @@ std::optional<std::string> prev_batch(std::span<const Entry* const> whole, const
     return newest.next_batch;
 }
 
+/// The last `most` events of entries, oldest first, that have no hole between them.
+Timeline newest_of(std::span<const Entry* const> run, std::size_t most, const Shown& shown) {
+    Timeline timeline;
+    std::size_t events = 0;
+    for (const Entry* entry : run) events += count_shown(*entry, shown);
+    std::span<const Entry* const> whole = run;
+    for (std::size_t cut = events > most ? events - most : 0; cut > 0; whole = whole.subspan(1)) {
+        cut -= std::min(cut, count_shown(*whole.front(), shown));
+        timeline.limited = true;
+    }
+    for (const Entry* entry : run) append(timeline, *entry, shown);
+    if (timeline.limited) {
+        const auto surplus = static_cast<std::ptrdiff_t>(events - most);
+        timeline.events.erase(timeline.events.begin(), timeline.events.begin() + surplus);
+        timeline.transaction_ids.erase(timeline.transaction_ids.begin(), timeline.transaction_ids.begin() + surplus);
+    }
+    timeline.prev_batch = prev_batch(whole, *run.back());
+    return timeline;
+}
+
 }  // namespace
 
-Delta read_delta(std::span<const Entry> entries, std::optional<Section> before) {
+Delta read_delta(std::span<const Entry> entries, std::optional<Section> before, std::size_t most, const Shown& shown) {
     Delta delta;
     std::size_t begin = 0;
+    bool gap = false;
     for (std::size_t i = 0; i < entries.size(); ++i) {
         if (entries[i].section == Section::join && before != Section::join) delta.initial = true;
         before = entries[i].section;
         if (!entries[i].gap) continue;
         begin = i;
-        delta.timeline.limited = true;
+        gap = true;
     }
     if (entries.empty()) return delta;
 
-    std::vector<const Entry*> shown;
-    for (const Entry& entry : entries.subspan(begin)) {
-        shown.push_back(&entry);
-        append(delta.timeline, entry);
-    }
-    delta.timeline.prev_batch = prev_batch(shown, entries.back());
+    std::vector<const Entry*> run;
+    for (const Entry& entry : entries.subspan(begin)) run.push_back(&entry);
+    delta.timeline = newest_of(run, most, shown);
+    delta.timeline.limited = delta.timeline.limited || gap;
     return delta;
 }
 
-bool reaches_back(std::span<const Entry> newest_first, std::size_t most) {
+bool reaches_back(std::span<const Entry> newest_first, std::size_t most, const Shown& shown) {
     std::size_t events = 0;
     for (const Entry& entry : newest_first) {
-        events += entry.events.size();
+        events += count_shown(entry, shown);
         if (entry.gap || events >= most) return true;
     }
     return false;
 }
 
-Timeline read_last(std::span<const Entry> newest_first, std::size_t most) {
-    Timeline timeline;
-    if (newest_first.empty()) return timeline;
-
-    std::vector<const Entry*> shown;
-    for (const Entry& entry : newest_first.first(reach(newest_first, most))) shown.push_back(&entry);
-    std::ranges::reverse(shown);
-    for (const Entry* entry : shown) append(timeline, *entry);
-
-    std::span<const Entry* const> whole = shown;
-    timeline.limited = shown.front()->gap ? shown.front()->limited : true;
-    if (timeline.events.size() > most) {
-        const auto cut = static_cast<std::ptrdiff_t>(timeline.events.size() - most);
-        timeline.events.erase(timeline.events.begin(), timeline.events.begin() + cut);
-        timeline.transaction_ids.erase(timeline.transaction_ids.begin(), timeline.transaction_ids.begin() + cut);
-        timeline.limited = true;
-        whole = whole.subspan(1);
-    }
-    timeline.prev_batch = prev_batch(whole, newest_first.front());
+Timeline read_last(std::span<const Entry> newest_first, std::size_t most, const Shown& shown) {
+    if (newest_first.empty()) return {};
+    std::vector<const Entry*> run;
+    for (const Entry& entry : newest_first.first(reach(newest_first, most, shown))) run.push_back(&entry);
+    std::ranges::reverse(run);
+    Timeline timeline = newest_of(run, most, shown);
+    timeline.limited = timeline.limited || !run.front()->gap || run.front()->limited;
     return timeline;
 }
 

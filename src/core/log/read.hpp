@@ -1,6 +1,8 @@
 // What a token reads out of a device's log in one room: the delta between two positions, or the last events.
 #pragma once
 
+#include <functional>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,13 +29,17 @@ struct Delta {
     bool initial = false;
 };
 
+/// Which events a client wants to see; empty: all.
+using Shown = std::function<bool(EventRef)>;
+
 /// Entries of one room in (from, to], oldest first; `before` is the section of the newest entry up to `from`, if there is one. Begins at
-/// the last gap.
-Delta read_delta(std::span<const Entry> entries, std::optional<Section> before);
+/// the last gap; with more than `most` events, the newest.
+Delta read_delta(std::span<const Entry> entries, std::optional<Section> before, std::size_t most = std::numeric_limits<std::size_t>::max(),
+                 const Shown& shown = {});
 
 /// The last `most` events, of entries newest first; they need to go no further back than reaches_back() asks for.
-Timeline read_last(std::span<const Entry> newest_first, std::size_t most);
+Timeline read_last(std::span<const Entry> newest_first, std::size_t most, const Shown& shown = {});
 /// Whether entries, newest first, hold all that read_last() looks at.
-bool reaches_back(std::span<const Entry> newest_first, std::size_t most);
+bool reaches_back(std::span<const Entry> newest_first, std::size_t most, const Shown& shown = {});
 
 }  // namespace matrix_sync

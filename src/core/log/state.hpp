@@ -2,27 +2,15 @@
 // room's own list.
 #pragma once
 
-#include <compare>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "matrix_sync/ids.hpp"
+#include "matrix_sync/store.hpp"
 
 namespace matrix_sync {
-
-/// What a state event is the newest of.
-struct StateName {
-    std::string type;
-    std::string key;
-
-    auto operator<=>(const StateName&) const = default;
-};
-
-using StateMap = std::map<StateName, EventRef>;
 
 inline const StateName& create_name() {
     static const StateName name{"m.room.create", ""};

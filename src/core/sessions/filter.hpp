@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/json/value.hpp"
@@ -37,12 +38,21 @@ class Filter {
     std::array<std::shared_ptr<const Stream>, kStreams> streams_;
 };
 
-/// The cursors of a token when its session asks with another filter: streams that go on keep theirs, new ones start. `fresh` says whether
-/// one of those that start shows how things are now.
+/// The `p.since` of a request, by StreamId. It is of this request alone, and no parameter of the session.
+using PagesAsked = std::array<std::optional<std::string>, kStreams>;
+inline constexpr const char* kFirstPage = "1";
+/// Takes them out of a request's body. Throws MatrixError 400 M_BAD_JSON for one that is no string.
+PagesAsked take_pages(Json& body);
+
+/// The cursors of a token when its session asks with another filter: streams that go on keep theirs, new ones start.
 struct Resumed {
     Cursors cursors{};
-    bool fresh = false;
+    std::array<Show, kStreams> shows{};
+    bool fresh = false;  ///< a stream shows how things are now
 };
-Resumed resume(const Filter& before, const Filter& now, const SyncToken& token);
+Resumed resume(const Filter& before, const Filter& now, const SyncToken& token, const PagesAsked& pages, bool may_wait);
+
+/// Whether all streams but those of which a page is asked for are asked for as before.
+bool asks_the_same(const Filter& before, const Filter& now, const PagesAsked& pages);
 
 }  // namespace matrix_sync

@@ -20,10 +20,30 @@ void append_hex(std::string& out, std::int64_t number) {
     out.append(digits.begin(), end);
 }
 
+/// `AT`, `AT.WITHIN`, and `~` behind it for a client that has the first page.
+void append_cursor(std::string& out, const Cursor& cursor) {
+    append_hex(out, cursor.at.value);
+    if (cursor.within > 0) {
+        std::array<char, 8> digits{};
+        auto end = std::to_chars(digits.begin(), digits.end(), cursor.within, 16).ptr;
+        out.push_back('.');
+        out.append(digits.begin(), end);
+    }
+    if (cursor.paged) out.push_back('~');
+}
+
 template <class Number>
 bool read_hex(std::string_view part, Number& number) {
     auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), number, 16);
     return error == std::errc{} && end == part.data() + part.size() && number >= 0;
+}
+
+bool read_cursor(std::string_view part, Cursor& cursor) {
+    cursor.paged = part.ends_with('~');
+    if (cursor.paged) part.remove_suffix(1);
+    Words numbers(part, '.');
+    if (!read_hex(numbers.next(), cursor.at.value)) return false;
+    return part.find('.') == part.npos || read_hex(numbers.rest(), cursor.within);
 }
 
 std::optional<SessionId> read_session(std::string_view part) {
@@ -43,7 +63,7 @@ std::string SyncToken::encode() const {
     }
     append_hex(out, filter);
     append_hex(out, log.value);
-    for (auto cursor : cursors) append_hex(out, cursor.value);
+    for (const Cursor& cursor : cursors) append_cursor(out, cursor);
     return out;
 }
 
@@ -58,7 +78,7 @@ std::optional<SyncToken> SyncToken::decode(std::string_view text) {
     if (!read_hex(parts.next(), token.log.value)) return std::nullopt;
     for (auto& cursor : token.cursors) {
         if (parts.empty()) break;
-        if (!read_hex(parts.next(), cursor.value) || cursor > token.log) return std::nullopt;
+        if (!read_cursor(parts.next(), cursor) || cursor.at > token.log) return std::nullopt;
     }
     if (!parts.empty()) return std::nullopt;
     return token;

@@ -1,8 +1,8 @@
 // account_data {}: the user's global account data, all at first, then what changed.
 #include <algorithm>
 
-#include "core/devices/device.hpp"
 #include "core/json/writer.hpp"
+#include "core/streams/reading.hpp"
 #include "core/streams/stream.hpp"
 
 namespace matrix_sync {
@@ -12,23 +12,25 @@ namespace {
 class AccountDataStream : public Stream {
   public:
     Json params() const override { return Json::object(); }
-    Position start(Position) const override { return {}; }
+    Cursor start(Position) const override { return {}; }
     bool continues(const Stream&) const override { return true; }
     bool shows_present() const override { return true; }
 
-    bool has_news(const Device& device, Position cursor) const override { return device.account_data_after(cursor); }
+    bool has_news(const Device& device, const Cursor& cursor, Show) const override { return device.account_data_after(cursor.at); }
 
-    Task<Position> read(Device& device, Position cursor, std::string& out) const override {
-        if (!device.account_data_after(cursor)) co_return cursor;
+    Task<Cursor> read(Reading& reading, Cursor sent, Show, std::string& out) const override {
+        Device& device = reading.device;
+        Position cursor = sent.at;
+        if (!device.account_data_after(cursor)) co_return Cursor{cursor};
         Position end = device.end();
         std::vector<AccountDataEvent> events = co_await device.read_account_data(cursor);
-        if (events.empty()) co_return std::max(cursor, end);
+        if (events.empty()) co_return Cursor{std::max(cursor, end)};
         JsonWriter json;
         json.object().key("events").array();
         for (const auto& event : events) json.raw(event.body);
         json.end_array().end_object();
         out += json.take();
-        co_return std::max(events.back().seq, end);
+        co_return Cursor{std::max(events.back().seq, end)};
     }
 };
 

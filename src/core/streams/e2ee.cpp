@@ -1,8 +1,8 @@
 // e2ee {}: device lists, repeated until acknowledged, and key counts, which end no wait (rules 24, 25).
 #include <algorithm>
 
-#include "core/devices/device.hpp"
 #include "core/json/writer.hpp"
+#include "core/streams/reading.hpp"
 #include "core/streams/stream.hpp"
 
 namespace matrix_sync {
@@ -20,13 +20,15 @@ void write_users(JsonWriter& json, const char* key, const std::vector<DeviceList
 class E2eeStream : public Stream {
   public:
     Json params() const override { return Json::object(); }
-    Position start(Position) const override { return {}; }
+    Cursor start(Position) const override { return {}; }
     bool continues(const Stream&) const override { return true; }
     bool shows_present() const override { return true; }
 
-    bool has_news(const Device& device, Position cursor) const override { return device.device_lists_after(cursor); }
+    bool has_news(const Device& device, const Cursor& cursor, Show) const override { return device.device_lists_after(cursor.at); }
 
-    Task<Position> read(Device& device, Position cursor, std::string& out) const override {
+    Task<Cursor> read(Reading& reading, Cursor sent, Show, std::string& out) const override {
+        Device& device = reading.device;
+        Position cursor = sent.at;
         KeyCounts counts = co_await device.read_key_counts();
         bool new_counts = counts.seq > cursor;
         Position end = device.end();
@@ -38,7 +40,7 @@ class E2eeStream : public Stream {
             std::erase_if(changes, [end](const DeviceListChange& change) { return change.seq > end; });
         }
         if (!changes.empty() || new_counts) out += answer(changes, new_counts ? counts : KeyCounts{});
-        co_return std::max(cursor, looked ? end : std::min(counts.seq, end));
+        co_return Cursor{std::max(cursor, looked ? end : std::min(counts.seq, end))};
     }
 
   private:

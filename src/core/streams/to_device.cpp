@@ -1,8 +1,8 @@
 // to_device {limit}: every message until the session comes back with the token that followed it (rule 23).
 #include <algorithm>
 
-#include "core/devices/device.hpp"
 #include "core/json/writer.hpp"
+#include "core/streams/reading.hpp"
 #include "core/streams/stream.hpp"
 
 namespace matrix_sync {
@@ -19,17 +19,19 @@ class ToDeviceStream : public Stream {
     explicit ToDeviceStream(std::int64_t limit) : limit_(static_cast<int>(limit)) {}
 
     Json params() const override { return limit_ == kDefaultLimit ? Json::object() : Json{{"limit", limit_}}; }
-    Position start(Position) const override { return {}; }
+    Cursor start(Position) const override { return {}; }
     bool continues(const Stream&) const override { return true; }
     bool shows_present() const override { return false; }
 
-    bool has_news(const Device& device, Position cursor) const override { return device.to_device_after(cursor); }
+    bool has_news(const Device& device, const Cursor& cursor, Show) const override { return device.to_device_after(cursor.at); }
 
-    Task<Position> read(Device& device, Position cursor, std::string& out) const override {
-        if (!device.to_device_after(cursor)) co_return cursor;
+    Task<Cursor> read(Reading& reading, Cursor sent, Show, std::string& out) const override {
+        Device& device = reading.device;
+        Position cursor = sent.at;
+        if (!device.to_device_after(cursor)) co_return Cursor{cursor};
         Position end = device.end();
         std::vector<ToDeviceMessage> messages = co_await device.read_to_device(cursor, limit_);
-        if (messages.empty()) co_return std::max(cursor, end);
+        if (messages.empty()) co_return Cursor{std::max(cursor, end)};
         JsonWriter json;
         json.object().key("events").array();
         std::size_t bytes = 0;
@@ -42,7 +44,7 @@ class ToDeviceStream : public Stream {
         json.end_array().key("limit").number(limit_).end_object();
         out += json.take();
         bool all = message == messages.end() && messages.size() < static_cast<std::size_t>(limit_);
-        co_return all ? std::max(cursor, end) : cursor;
+        co_return Cursor{all ? std::max(cursor, end) : cursor};
     }
 
   private:

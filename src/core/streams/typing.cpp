@@ -1,7 +1,7 @@
 // typing {room_id}: who types in one room now, if that changed. The cursor is where the log last said so, 0 when the client knows of
 // nobody.
-#include "core/devices/device.hpp"
 #include "core/json/writer.hpp"
+#include "core/streams/reading.hpp"
 #include "core/streams/stream.hpp"
 
 namespace matrix_sync {
@@ -13,16 +13,18 @@ class TypingStream : public Stream {
     explicit TypingStream(RoomId room) : room_(std::move(room)) {}
 
     Json params() const override { return {{"room_id", room_.value}}; }
-    Position start(Position) const override { return {}; }
+    Cursor start(Position) const override { return {}; }
     bool continues(const Stream& before) const override { return static_cast<const TypingStream&>(before).room_ == room_; }
     bool shows_present() const override { return true; }
 
-    bool has_news(const Device& device, Position cursor) const override { return now(device) != cursor; }
+    bool has_news(const Device& device, const Cursor& cursor, Show) const override { return now(device) != cursor.at; }
 
-    Task<Position> read(Device& device, Position cursor, std::string& out) const override {
+    Task<Cursor> read(Reading& reading, Cursor sent, Show, std::string& out) const override {
+        Device& device = reading.device;
+        Position cursor = sent.at;
         Position present = now(device);
         if (present != cursor) out += event(device);
-        co_return present;
+        co_return Cursor{present};
     }
 
   private:

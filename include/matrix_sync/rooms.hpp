@@ -1,0 +1,155 @@
+// What the core asks of the storage about rooms: how each device sees them now, what it was told of them, the events and state sets that
+// this points to, and the rooms' members. Everything here may throw DatabaseUnavailable and StatementFailed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "matrix_sync/ids.hpp"
+#include "matrix_sync/loop.hpp"
+#include "matrix_sync/store.hpp"
+#include "matrix_sync/task.hpp"
+
+namespace matrix_sync {
+
+/// An event as it is stored: of `unsigned` only what is the same for everyone.
+struct StoredEvent {
+    EventRef ref;
+    EventId event_id;
+    RoomKey room;
+    std::string type;
+    std::optional<std::string> state_key;
+    UserId sender;
+    std::int64_t origin_server_ts = 0;
+    std::string body;
+};
+
+/// One user's newest m.room.receipt of one type and thread. Client-server specification, "Receipts".
+struct Receipt {
+    Position seq;
+    UserId user;
+    std::string type;    ///< m.read, m.read.private
+    std::string thread;  ///< empty: of no thread
+    std::string event_id;
+    std::string body;  ///< the user's object, as it came: `{"ts": …, "thread_id": …}`
+};
+
+enum class Membership : std::int16_t { join = 1, invite = 2, knock = 3, leave = 4, ban = 5 };
+inline constexpr int kMemberships = 5;
+
+/// A row of a room's member list.
+struct Member {
+    UserId user;
+    EventRef ref;  ///< the m.room.member event
+    Membership membership = Membership::leave;
+    std::string sort_name;  ///< member_sort_name()
+    std::optional<std::string> displayname;
+    std::optional<std::string> avatar_url;
+
+    bool operator==(const Member&) const = default;
+};
+
+/// A place in a member list that is in order of sort_name, then user ID.
+struct MemberPlace {
+    std::string sort_name;
+    std::string user;
+
+    auto operator<=>(const MemberPlace&) const = default;
+};
+
+/// Where a room's member list stands. Each change of the list gives it the next version; 0 is before the first.
+struct MemberListEnd {
+    std::int64_t version = 0;
+    bool complete = false;  ///< it was fetched, and no gap has put it in doubt since
+    std::int64_t now = 0;   ///< the store's clock when this was read, in microseconds
+};
+
+struct MemberChanges {
+    MemberListEnd end;         ///< version: up to here these changes go
+    bool more = false;         ///< there are later ones
+    std::vector<Member> rows;  ///< the newest row of every user whose row has changed
+    std::vector<UserId> gone;  ///< those that have no row any more
+};
+
+/// Who is in a room as far as its member list knows, for homeservers that give no summary.
+struct RoomPeople {
+    RoomKey room;
+    std::int64_t joined = 0;
+    std::int64_t invited = 0;
+    std::vector<UserId> first;  ///< some of those joined or invited; where there is none, of those who have left or were banned
+};
+
+/// Which stream a snapshot is of. The numbers are stored.
+enum class Paged : std::int16_t { room_members = 1, room_list = 2 };
+
+/// The order in which a first page was made, for its later pages. Immutable; it goes with its session, or when newer ones have come.
+struct Snapshot {
+    int number = 0;
+    std::string params;           ///< what the stream was asked, without the limit: a later page has to ask the same
+    std::int64_t count = 0;       ///< entries in the whole of it
+    std::vector<RoomKey> rooms;   ///< room_list: all of them, in order
+    RoomKey room;                 ///< room_members
+    std::int64_t version = 0;     ///< room_members: of the member list
+    EventRef power_levels;        ///< room_members: m.room.power_levels and m.room.create, where there are any
+    EventRef create;
+};
+
+/// How rooms look: to one device, and in themselves.
+class RoomStore {
+  public:
+    virtual ~RoomStore() = default;
+
+    /// The device's rooms that it was told of, left ones too, in the order of `after` (a room key), at most some 1,000; empty: no more.
+    virtual Task<std::vector<RoomRow>> rooms(DeviceKey device, RoomKey after) = 0;
+    /// None when the device knows nothing of the room.
+    virtual Task<std::optional<RoomRow>> room(DeviceKey device, RoomId room) = 0;
+    /// After a position; in order of seq.
+    virtual Task<std::vector<Receipt>> receipts(DeviceKey device, RoomKey room, Position after) = 0;
+    virtual Task<std::vector<AccountDataEvent>> room_account_data(DeviceKey device, RoomKey room, Position after) = 0;
+    /// The user's global account data of one type: the event.
+    virtual Task<std::optional<std::string>> account_data(DeviceKey device, std::string type) = 0;
+    /// The classic token that the device's next poll goes on from; none before its first poll has ended.
+    virtual Task<std::optional<std::string>> classic_since(DeviceKey device) = 0;
+
+    /// Entries of the device's log in one room: in (from, to], oldest first.
+    virtual Task<std::vector<Entry>> entries(DeviceKey device, RoomKey room, Position from, Position to) = 0;
+    /// The newest up to `to`.
+    virtual Task<std::optional<Entry>> newest(DeviceKey device, RoomKey room, Position to) = 0;
+    /// Of each room at most `most` up to `to`, newest first; those of one room stand together.
+    virtual Task<std::vector<Entry>> last(DeviceKey device, std::vector<RoomKey> rooms, Position to, int most) = 0;
+
+    /// In the order of the refs; those that do not exist are left out.
+    virtual Task<std::vector<StoredEvent>> events(std::vector<EventRef> refs) = 0;
+    /// The sets' events by type and state key; a set that does not exist is empty.
+    virtual Task<std::map<StateKey, StateMap>> states(std::vector<StateKey> keys) = 0;
+
+    /// The newest rows of some users of a room, as far as they are known.
+    virtual Task<std::vector<Member>> members(RoomKey room, std::vector<std::string> users) = 0;
+    /// The newest rows of many (room, user) pairs, in no order.
+    virtual Task<std::vector<std::pair<RoomKey, Member>>> members_of(std::vector<std::pair<RoomKey, std::string>> pairs) = 0;
+    /// Of many rooms, in no order: `first` without this user, at most `most`. A room of which no member is known may be left out.
+    virtual Task<std::vector<RoomPeople>> people(std::vector<RoomKey> rooms, UserId without, int most) = 0;
+    virtual Task<MemberListEnd> member_list(RoomKey room) = 0;
+    /// What has changed after a version, some 1,000 rows at a time. Only what all of it says, until there is no more, is a list that there
+    /// was. A list is begun by pages of members_at() instead.
+    virtual Task<MemberChanges> member_changes(RoomKey room, std::int64_t after) = 0;
+    /// The list as of a version: those with this membership that come after a place, in order, at most `most`. An index range.
+    virtual Task<std::vector<Member>> members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after, int most) = 0;
+    /// The rows of some users as of a version.
+    virtual Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users) = 0;
+    /// Some of what `GET /rooms/{id}/members` gives, as it comes: at most some 1,000 events. `asked` is a MemberListEnd::now that was read
+    /// before the homeserver was asked.
+    virtual Task<void> store_members(RoomKey room, std::vector<Event> members, std::int64_t asked) = 0;
+    /// All of it has been stored; these are the users that it names.
+    virtual Task<void> end_members(RoomKey room, std::vector<std::string> listed, std::int64_t asked) = 0;
+
+    /// Keeps a snapshot of a session's stream; gives its number. The oldest ones go.
+    virtual Task<int> add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) = 0;
+    /// None when it is gone, or of another stream.
+    virtual Task<std::optional<Snapshot>> snapshot(const SessionId& session, Paged stream, int number) = 0;
+};
+
+}  // namespace matrix_sync

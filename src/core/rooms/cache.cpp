@@ -1,0 +1,103 @@
+#include "core/rooms/cache.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr std::size_t kMostEventBytes = 32 * 1024 * 1024;
+constexpr std::size_t kMostStateBytes = 16 * 1024 * 1024;
+constexpr std::size_t kMostMemberBytes = 16 * 1024 * 1024;
+
+/// Around the bytes that can be counted: nodes, pointers, allocations.
+constexpr std::size_t kOverhead = 128;
+
+std::size_t bytes_of(const StoredEvent& event) {
+    return sizeof event + kOverhead + event.event_id.value.size() + event.type.size() + event.sender.value.size() + event.body.size();
+}
+
+std::size_t bytes_of(const StateMap& state) {
+    std::size_t bytes = kOverhead;
+    for (const auto& [name, ref] : state) bytes += kOverhead + name.type.size() + name.key.size();
+    return bytes;
+}
+
+std::size_t bytes_of(const std::map<std::string, Member>& members) {
+    std::size_t bytes = kOverhead;
+    for (const auto& [user, member] : members) bytes += sizeof member + kOverhead + 2 * user.size() + 2 * member.sort_name.size();
+    return bytes;
+}
+
+}  // namespace
+
+RoomCache::RoomCache(RoomStore& store) : store_(store), events_(kMostEventBytes), states_(kMostStateBytes), members_(kMostMemberBytes) {}
+
+Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<EventRef> refs) {
+    std::map<EventRef, EventPtr> found;
+    std::vector<EventRef> missing;
+    for (EventRef ref : refs) {
+        if (EventPtr* event = events_.get(ref)) {
+            found.emplace(ref, *event);
+        } else {
+            missing.push_back(ref);
+        }
+    }
+    if (missing.empty()) co_return found;
+    const std::uint64_t before = changes_;
+    std::vector<StoredEvent> read = co_await store_.events(std::move(missing));
+    for (StoredEvent& event : read) {
+        auto shared = std::make_shared<const StoredEvent>(std::move(event));
+        if (changes_ == before) events_.put(shared->ref, shared, bytes_of(*shared));
+        found.emplace(shared->ref, std::move(shared));
+    }
+    co_return found;
+}
+
+Task<RoomCache::StatePtr> RoomCache::state(StateKey key) {
+    static const StatePtr none = std::make_shared<const StateMap>();
+    if (!key) co_return none;
+    if (StatePtr* state = states_.get(key)) co_return *state;
+    std::vector<StateKey> keys = {key};
+    std::map<StateKey, StateMap> read = co_await store_.states(std::move(keys));
+    auto shared = std::make_shared<const StateMap>(std::move(read[key]));
+    states_.put(key, shared, bytes_of(*shared));
+    co_return shared;
+}
+
+Task<std::map<std::string, Member>> RoomCache::members(RoomKey room, std::vector<std::string> users) {
+    std::map<std::string, Member> found;
+    std::vector<std::string> missing;
+    const auto* kept = members_.get(room);
+    for (std::string& user : users) {
+        auto member = kept ? kept->find(user) : decltype(kept->end()){};
+        if (kept && member != kept->end()) {
+            found.emplace(user, member->second);
+        } else {
+            missing.push_back(std::move(user));
+        }
+    }
+    if (missing.empty()) co_return found;
+    const std::uint64_t before = changes_;
+    std::vector<Member> read = co_await store_.members(room, std::move(missing));
+    kept = members_.get(room);
+    std::map<std::string, Member> now = kept ? *kept : std::map<std::string, Member>{};
+    for (Member& member : read) {
+        now[member.user.value] = member;
+        found.emplace(member.user.value, std::move(member));
+    }
+    const std::size_t bytes = bytes_of(now);
+    if (changes_ == before) members_.put(room, std::move(now), bytes);
+    co_return found;
+}
+
+void RoomCache::redacted(RoomKey room) {
+    ++changes_;
+    events_.erase_if([room](const EventPtr& event) { return event->room == room; });
+    members_.erase(room);
+}
+
+void RoomCache::members_changed(RoomKey room) {
+    ++changes_;
+    members_.erase(room);
+}
+
+}  // namespace matrix_sync

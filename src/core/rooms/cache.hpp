@@ -1,0 +1,43 @@
+// What one worker keeps in memory of rooms: events, state sets, and members that answers show. Least recently used goes first. Only a
+// redaction changes an event, and only a member event a member: whoever hears of one in a device's log says so here.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/rooms/lru.hpp"
+#include "matrix_sync/rooms.hpp"
+#include "matrix_sync/task.hpp"
+
+namespace matrix_sync {
+
+class RoomCache {
+  public:
+    explicit RoomCache(RoomStore& store);
+
+    using EventPtr = std::shared_ptr<const StoredEvent>;
+    using StatePtr = std::shared_ptr<const StateMap>;
+
+    /// By ref. Those that do not exist are not in it.
+    Task<std::map<EventRef, EventPtr>> events(std::vector<EventRef> refs);
+    /// Never null: empty when there is no such set.
+    Task<StatePtr> state(StateKey key);
+    /// Newest known; those that are not known are not in it.
+    Task<std::map<std::string, Member>> members(RoomKey room, std::vector<std::string> users);
+
+    /// Something in the room was redacted.
+    void redacted(RoomKey room);
+    void members_changed(RoomKey room);
+
+  private:
+    RoomStore& store_;
+    Lru<EventRef, EventPtr> events_;
+    Lru<StateKey, StatePtr> states_;
+    Lru<RoomKey, std::map<std::string, Member>> members_;
+    std::uint64_t changes_ = 0;  ///< what was read before the last one may be old
+};
+
+}  // namespace matrix_sync

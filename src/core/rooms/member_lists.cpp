@@ -1,0 +1,168 @@
+#include "core/rooms/member_lists.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "core/rooms/member_request.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr int kPage = 1000;
+/// A list that has changed more than this is loaded anew: changes are laid over it in one go.
+constexpr std::size_t kMostChanges = 10'000;
+/// What comes in while a list is fetched may put it in doubt again.
+constexpr int kMostRequests = 3;
+
+}  // namespace
+
+struct MemberLists::Kept {
+    std::shared_ptr<MemberList> list;
+    std::shared_ptr<Look> running;
+    std::shared_ptr<Look> next;  ///< it begins when the running one has ended
+    std::uint64_t looked = 0;
+
+    bool busy() const { return next || (running && !running->ended()); }
+};
+
+MemberLists::~MemberLists() {
+    for (auto& [room, kept] : rooms_) {
+        if (kept->next) kept->next->give_up();
+        if (kept->running) kept->running->give_up();
+    }
+}
+
+Task<MemberLists::ListPtr> MemberLists::look(RoomKey room, RoomId id, const Credential& credential) {
+    for (;;) {
+        std::shared_ptr<Kept>& kept = rooms_[room];
+        if (!kept) kept = std::make_shared<Kept>();
+        kept->looked = ++looks_;
+        Joined joined = join(room, kept, id, credential);
+        try {
+            ListPtr list = co_await Look::result(joined.look);
+            forget(room);
+            if (list || joined.own) co_return list;
+        } catch (const MatrixError& error) {
+            if (joined.own || error.status == 502) throw;
+        }
+        // The homeserver refused somebody else.
+    }
+}
+
+/// What is under way may have read what the caller knows to be old: all who come meanwhile share the one behind it.
+MemberLists::Joined MemberLists::join(RoomKey room, const std::shared_ptr<Kept>& kept, const RoomId& id, const Credential& credential) {
+    if (kept->next) return {kept->next, false};
+    auto look = std::make_shared<Look>(loop_);
+    if (kept->busy()) {
+        kept->next = look;
+        look->start(look_behind(room, kept, id, std::make_unique<Credential>(credential)));
+    } else {
+        kept->running = look;
+        look->start(bring_up(room, kept, id, std::make_unique<Credential>(credential)));
+    }
+    return {look, true};
+}
+
+Task<MemberLists::ListPtr> MemberLists::look_behind(RoomKey room, std::shared_ptr<Kept> kept, RoomId id,
+                                                    std::unique_ptr<Credential> credential) {
+    try {
+        std::shared_ptr<Look> before = kept->running;
+        co_await Look::result(before);
+    } catch (const std::exception&) {
+        // Who awaits it knows.
+    }
+    kept->running = std::exchange(kept->next, nullptr);
+    co_return co_await bring_up(room, std::move(kept), std::move(id), std::move(credential));
+}
+
+Task<MemberLists::ListPtr> MemberLists::bring_up(RoomKey room, std::shared_ptr<Kept> kept, RoomId id,
+                                                 std::unique_ptr<Credential> credential) {
+    for (int requests = 0;; ++requests) {
+        const MemberListEnd end = co_await update(room, kept);
+        if (end.complete || requests == kMostRequests) break;
+        const bool told = co_await request_members(loop_, store_, room, id, *credential, end.now);
+        if (!told) co_return nullptr;
+    }
+    if (!kept->list) co_await load(room, kept);
+    ListPtr list = kept->list;
+    trim();
+    co_return list;
+}
+
+/// All changes are laid over the list at once: in between it would be a list that there never was.
+Task<MemberListEnd> MemberLists::update(RoomKey room, std::shared_ptr<Kept> kept) {
+    MemberListEnd end;
+    if (!kept->list) {
+        end = co_await store_.member_list(room);
+        co_return end;
+    }
+    std::vector<MemberChanges> changes;
+    std::size_t rows = 0;
+    std::int64_t at = kept->list->version();
+    for (bool more = true; more;) {
+        MemberChanges page = co_await store_.member_changes(room, at);
+        end = page.end;
+        more = page.more;
+        at = end.version;
+        rows += page.rows.size() + page.gone.size();
+        if (rows > kMostChanges) {
+            kept->list.reset();
+            end = co_await store_.member_list(room);
+            co_return end;
+        }
+        changes.push_back(std::move(page));
+    }
+    // It may have been dropped meanwhile, to make room.
+    if (!kept->list) co_return end;
+    for (const MemberChanges& page : changes) kept->list->apply(page);
+    co_return end;
+}
+
+Task<void> MemberLists::load(RoomKey room, std::shared_ptr<Kept> kept) {
+    const MemberListEnd end = co_await store_.member_list(room);
+    auto list = std::make_shared<MemberList>();
+    for (int number = 1; number <= kMemberships; ++number) {
+        const auto membership = Membership{static_cast<std::int16_t>(number)};
+        MemberPlace place;
+        for (std::size_t got = kPage; got == kPage;) {
+            std::vector<Member> page = co_await store_.members_at(room, end.version, membership, place, kPage);
+            for (const Member& member : page) list->put(member);
+            got = page.size();
+            if (got > 0) place = {page.back().sort_name, page.back().user.value};
+            co_await loop_pause(loop_);
+        }
+    }
+    list->set_version(end.version);
+    kept->list = std::move(list);
+}
+
+std::size_t MemberLists::kept() const {
+    std::size_t members = 0;
+    for (const auto& [room, kept] : rooms_) members += kept->list ? kept->list->size() : 0;
+    return members;
+}
+
+/// What has ended without a list to keep, or with one too large for it.
+void MemberLists::forget(RoomKey room) {
+    auto found = rooms_.find(room);
+    if (found != rooms_.end() && !found->second->list && !found->second->busy()) rooms_.erase(found);
+}
+
+/// Whoever holds a list that goes keeps it.
+void MemberLists::trim() {
+    std::size_t members = kept();
+    while (members > most_) {
+        Kept* oldest = nullptr;
+        for (auto& [room, kept] : rooms_) {
+            if (kept->list && (!oldest || kept->looked < oldest->looked)) oldest = kept.get();
+        }
+        if (!oldest) break;
+        members -= oldest->list->size();
+        oldest->list.reset();
+    }
+    std::erase_if(rooms_, [](const auto& item) { return !item.second->list && !item.second->busy(); });
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,190 @@
+#include "core/streams/member_pages.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "core/classic/event.hpp"
+#include "core/json/text.hpp"
+#include "core/log/state.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr std::size_t kMostAtOnce = 500;
+
+MemberItem item_of(const Member& member) {
+    return {{member.sort_name, member.user.value}, member.ref};
+}
+
+/// A list's members as of a version, in order of their names, from the store.
+class StoredNames {
+  public:
+    StoredNames(RoomStore& store, RoomKey room, std::int64_t version, const Memberships& memberships, const MemberPlace& after,
+                std::size_t at_once)
+        : store_(store), room_(room), version_(version), at_once_(static_cast<int>(std::min(at_once, kMostAtOnce))) {
+        for (Membership membership : memberships) runs_.push_back({membership, after, {}, 0, false});
+    }
+
+    Task<std::optional<MemberItem>> next() {
+        Run* first = nullptr;
+        for (Run& run : runs_) {
+            if (run.at == run.items.size() && !run.ended) co_await fill(run);
+            if (run.at < run.items.size() && (!first || run.items[run.at] < first->items[first->at])) first = &run;
+        }
+        std::optional<MemberItem> item;
+        if (first) item = first->items[first->at++];
+        co_return item;
+    }
+
+  private:
+    struct Run {
+        Membership membership;
+        MemberPlace last;
+        std::vector<MemberItem> items;
+        std::size_t at;
+        bool ended;
+    };
+
+    Task<void> fill(Run& run) {
+        std::vector<Member> members = co_await store_.members_at(room_, version_, run.membership, run.last, at_once_);
+        run.items.clear();
+        run.at = 0;
+        run.ended = members.size() < static_cast<std::size_t>(at_once_);
+        for (const Member& member : members) run.items.push_back(item_of(member));
+        if (!run.items.empty()) run.last = run.items.back().place;
+    }
+
+    RoomStore& store_;
+    RoomKey room_;
+    std::int64_t version_;
+    int at_once_;
+    std::vector<Run> runs_;
+};
+
+/// Puts items behind others until there are enough; says whether there may be more.
+bool put(std::vector<MemberItem>& items, const std::vector<MemberItem>& more, std::size_t most) {
+    for (const MemberItem& item : more) {
+        if (items.size() == most) return false;
+        items.push_back(item);
+    }
+    return items.size() < most;
+}
+
+/// Takes away what stands before a user, the user included; false when the user is not there.
+bool go_behind(std::vector<MemberItem>& items, const std::string& user) {
+    auto found = std::ranges::find(items, user, [](const MemberItem& item) -> const std::string& { return item.place.user; });
+    if (found == items.end()) return false;
+    items.erase(items.begin(), found + 1);
+    return true;
+}
+
+}  // namespace
+
+MatrixError no_such_member_page() {
+    return {400, "M_INVALID_PARAM", "room_members.p.since: there is no such page; ask for \"1\""};
+}
+
+MemberPageToken MemberPageToken::decode(const std::string& text) {
+    MemberPageToken token;
+    const char* end = text.data() + text.size();
+    auto [rest, error] = std::from_chars(text.data(), end, token.snapshot);
+    if (error != std::errc{} || rest == end || *rest != '_' || token.snapshot < 1) throw no_such_member_page();
+    token.last.assign(rest + 1, end);
+    if (!is_identifier(token.last) || storable_text(token.last) != token.last) throw no_such_member_page();
+    return token;
+}
+
+MemberOrder::MemberOrder(MemberSort sort, const PowerLevels& levels) : default_level_(levels.default_level()) {
+    if (sort == MemberSort::by_name) return;
+    set_apart_ = levels.named();
+    std::erase_if(set_apart_, [this](const auto& named) { return named.second == default_level_; });
+}
+
+MemberOrder::Apart MemberOrder::place(std::vector<MemberItem> items) const {
+    std::ranges::sort(items, [this](const MemberItem& one, const MemberItem& other) {
+        const std::int64_t level = set_apart_.at(one.place.user);
+        const std::int64_t other_level = set_apart_.at(other.place.user);
+        return level != other_level ? level > other_level : one < other;
+    });
+    auto behind = std::ranges::find_if(items, [this](const MemberItem& item) { return set_apart_.at(item.place.user) < default_level_; });
+    Apart apart;
+    apart.behind.assign(behind, items.end());
+    items.erase(behind, items.end());
+    apart.front = std::move(items);
+    return apart;
+}
+
+std::vector<MemberItem> MemberOrder::first(const MemberList& list, const Memberships& memberships, std::size_t most) const {
+    std::vector<MemberItem> named;
+    for (const auto& [user, level] : set_apart_) {
+        if (const MemberItem* item = list.find(user, memberships)) named.push_back(*item);
+    }
+    const Apart apart = place(std::move(named));
+    std::vector<MemberItem> items;
+    if (!put(items, apart.front, most)) return items;
+    list.each_after({}, memberships, [&](const MemberItem& item) {
+        if (!set_apart_.contains(item.place.user)) items.push_back(item);
+        return items.size() < most;
+    });
+    put(items, apart.behind, most);
+    return items;
+}
+
+Task<std::vector<MemberItem>> MemberOrder::after(RoomStore& store, RoomKey room, std::int64_t version, Memberships memberships,
+                                                 std::string user, std::size_t most) const {
+    std::vector<std::string> users = {user};
+    for (const auto& [name, level] : set_apart_) users.push_back(name);
+    std::vector<Member> rows = co_await store.users_at(room, version, std::move(users));
+    std::vector<MemberItem> named;
+    std::optional<MemberPlace> last;
+    for (const Member& row : rows) {
+        if (!memberships.contains(row.membership)) continue;
+        if (row.user.value == user) last = item_of(row).place;
+        if (set_apart_.contains(row.user.value)) named.push_back(item_of(row));
+    }
+    if (!last) throw no_such_member_page();
+
+    Apart apart = place(std::move(named));
+    std::vector<MemberItem> items;
+    if (go_behind(apart.behind, user)) {
+        put(items, apart.behind, most);
+        co_return items;
+    }
+    if (go_behind(apart.front, user)) {
+        last.emplace();
+        put(items, apart.front, most);
+    }
+    StoredNames names(store, room, version, memberships, *last, most);
+    while (items.size() < most) {
+        std::optional<MemberItem> item = co_await names.next();
+        if (!item) break;
+        if (!set_apart_.contains(item->place.user)) items.push_back(std::move(*item));
+    }
+    put(items, apart.behind, most);
+    co_return items;
+}
+
+Task<PowerRefs> power_refs(Reading& reading, StateKey state) {
+    RoomCache::StatePtr names = co_await reading.cache.state(state);
+    PowerRefs refs;
+    if (auto found = names->find({"m.room.power_levels", ""}); found != names->end()) refs.power_levels = found->second;
+    if (auto found = names->find(create_name()); found != names->end()) refs.create = found->second;
+    co_return refs;
+}
+
+Task<PowerLevels> read_power_levels(Reading& reading, PowerRefs refs, std::string room_version) {
+    std::vector<EventRef> wanted;
+    for (EventRef ref : {refs.power_levels, refs.create}) {
+        if (ref) wanted.push_back(ref);
+    }
+    std::map<EventRef, RoomCache::EventPtr> events = co_await reading.cache.events(std::move(wanted));
+    auto body = [&](EventRef ref) -> std::optional<std::string_view> {
+        auto found = events.find(ref);
+        return found == events.end() ? std::nullopt : std::optional<std::string_view>(found->second->body);
+    };
+    co_return PowerLevels(body(refs.power_levels), body(refs.create), room_version);
+}
+
+}  // namespace matrix_sync

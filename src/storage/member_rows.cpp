@@ -1,0 +1,180 @@
+// Reads member lists.
+#include <algorithm>
+
+#include "storage/members.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr std::int64_t changes_at_once = 1000;
+constexpr std::int64_t users_at_once = 5000;
+
+#define MATRIX_SYNC_MEMBER_COLUMNS "m.user_id, m.ref, m.membership, m.sort_name, m.displayname, m.avatar_url"
+
+const Statement get_members{"member_rows_get", "SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(
+    FROM member m WHERE m.room = $1::bigint AND m.user_id = ANY ($2::text[]) AND m.until IS NULL
+)sql"};
+
+const Statement get_pairs{"member_rows_get_pairs", "SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(, m.room
+    FROM unnest($1::bigint[], $2::text[]) AS w (room, user_id)
+    JOIN member m ON m.room = w.room AND m.user_id = w.user_id AND m.until IS NULL
+)sql"};
+
+const Statement get_list{"member_rows_get_list", R"sql(
+    SELECT coalesce(version, 0), coalesce(fetched > doubt, false), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    FROM (SELECT $1::bigint AS room) AS wanted LEFT JOIN member_list USING (room)
+)sql"};
+
+const Statement get_at{"member_rows_get_at", "SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(
+    FROM member m
+    WHERE m.room = $1::bigint AND m.membership = $2::smallint AND (m.sort_name, m.user_id) > ($3::text, $4::text)
+      AND m.since <= $5::bigint AND (m.until IS NULL OR m.until > $5::bigint)
+    ORDER BY m.sort_name, m.user_id LIMIT $6::bigint
+)sql"};
+
+const Statement get_users_at{"member_rows_get_users_at", "SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(
+    FROM member m
+    WHERE m.room = $1::bigint AND m.user_id = ANY ($2::text[])
+      AND m.since <= $3::bigint AND (m.until IS NULL OR m.until > $3::bigint)
+)sql"};
+
+// Whole versions only. What a row was before `cut` does not count where it has changed again: that comes with the next ones.
+const Statement get_changes{"member_rows_get_changes", R"sql(
+    WITH list AS MATERIALIZED (
+        SELECT version, fetched > doubt AS complete FROM member_list WHERE room = $1::bigint
+    ), cut AS MATERIALIZED (
+        SELECT least(
+            (SELECT version FROM list),
+            (SELECT since FROM member WHERE room = $1::bigint AND since > $2::bigint ORDER BY since OFFSET $3::bigint LIMIT 1),
+            (SELECT until FROM member WHERE room = $1::bigint AND until > $2::bigint ORDER BY until OFFSET $3::bigint LIMIT 1)
+        ) AS version
+    ), change AS (
+        SELECT user_id, ref, membership, sort_name, displayname, avatar_url FROM member
+        WHERE room = $1::bigint AND since > $2::bigint AND since <= (SELECT version FROM cut) AND until IS NULL
+        UNION ALL
+        SELECT DISTINCT gone.user_id, NULL::bigint, NULL::smallint, NULL, NULL, NULL FROM member gone
+        WHERE gone.room = $1::bigint AND gone.until > $2::bigint AND gone.until <= (SELECT version FROM cut)
+          AND NOT EXISTS (SELECT FROM member m WHERE m.room = $1::bigint AND m.user_id = gone.user_id AND m.until IS NULL)
+    )
+    SELECT m.user_id, m.ref, m.membership, m.sort_name, m.displayname, m.avatar_url, cut.version, cut.version < list.version, list.complete,
+           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    FROM list CROSS JOIN cut LEFT JOIN change m ON true
+)sql"};
+
+const Statement get_users{"member_rows_get_users", R"sql(
+    SELECT user_id FROM member WHERE room = $1::bigint AND user_id > $2::text AND until IS NULL ORDER BY user_id LIMIT $3::bigint
+)sql"};
+
+Member read_row(const Rows& rows, std::size_t row) {
+    Member member;
+    member.user = UserId{std::string(rows.text(row, 0))};
+    member.ref = EventRef{rows.bigint(row, 1)};
+    member.membership = Membership{rows.smallint(row, 2)};
+    member.sort_name = rows.text(row, 3);
+    member.displayname = rows.maybe_text(row, 4);
+    member.avatar_url = rows.maybe_text(row, 5);
+    return member;
+}
+
+std::vector<Member> read_rows(const Rows& rows) {
+    std::vector<Member> members;
+    members.reserve(rows.size());
+    for (std::size_t row = 0; row < rows.size(); ++row) members.push_back(read_row(rows, row));
+    return members;
+}
+
+}  // namespace
+
+Task<std::vector<Member>> PostgresMembers::members(RoomKey room, std::vector<std::string> users) {
+    Params params;
+    params.bigint(room.value).texts(users);
+    Query query = database_.run(get_members, std::move(params));
+    Rows rows = co_await query;
+    co_return read_rows(rows);
+}
+
+Task<std::vector<std::pair<RoomKey, Member>>> PostgresMembers::members_of(std::vector<std::pair<RoomKey, std::string>> pairs) {
+    std::vector<std::int64_t> rooms;
+    std::vector<std::string> users;
+    for (auto& [room, user] : pairs) {
+        rooms.push_back(room.value);
+        users.push_back(std::move(user));
+    }
+    Params params;
+    params.bigints(rooms).texts(users);
+    Query query = database_.run(get_pairs, std::move(params));
+    Rows rows = co_await query;
+    std::vector<std::pair<RoomKey, Member>> members;
+    for (std::size_t row = 0; row < rows.size(); ++row) members.emplace_back(RoomKey{rows.bigint(row, 6)}, read_row(rows, row));
+    co_return members;
+}
+
+Task<MemberListEnd> PostgresMembers::member_list(RoomKey room) {
+    Params params;
+    params.bigint(room.value);
+    Query query = database_.run(get_list, std::move(params));
+    Rows rows = co_await query;
+    MemberListEnd end;
+    end.version = rows.bigint(0, 0);
+    end.complete = rows.boolean(0, 1);
+    end.now = rows.bigint(0, 2);
+    co_return end;
+}
+
+Task<MemberChanges> PostgresMembers::member_changes(RoomKey room, std::int64_t after) {
+    Params params;
+    params.bigint(room.value).bigint(after).bigint(changes_at_once);
+    Query query = database_.run(get_changes, std::move(params));
+    Rows rows = co_await query;
+    MemberChanges changes;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        changes.end = {rows.bigint(row, 6), rows.boolean(row, 8), rows.bigint(row, 9)};
+        changes.more = rows.boolean(row, 7);
+        if (rows.is_null(row, 0)) continue;
+        if (rows.is_null(row, 1)) {
+            changes.gone.push_back(UserId{std::string(rows.text(row, 0))});
+        } else {
+            changes.rows.push_back(read_row(rows, row));
+        }
+    }
+    co_return changes;
+}
+
+Task<std::vector<Member>> PostgresMembers::members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after,
+                                                      int most) {
+    Params params;
+    params.bigint(room.value).smallint(static_cast<std::int16_t>(membership)).text(after.sort_name).text(after.user);
+    params.bigint(version).bigint(most);
+    Query query = database_.run(get_at, std::move(params));
+    Rows rows = co_await query;
+    co_return read_rows(rows);
+}
+
+Task<std::vector<Member>> PostgresMembers::users_at(RoomKey room, std::int64_t version, std::vector<std::string> users) {
+    Params params;
+    params.bigint(room.value).texts(users).bigint(version);
+    Query query = database_.run(get_users_at, std::move(params));
+    Rows rows = co_await query;
+    co_return read_rows(rows);
+}
+
+/// Of the users who have a row, those that are not listed.
+Task<std::vector<std::string>> PostgresMembers::unlisted(RoomKey room, std::vector<std::string> listed) {
+    std::ranges::sort(listed);
+    std::vector<std::string> found;
+    std::string last;
+    for (;;) {
+        Params params;
+        params.bigint(room.value).text(last).bigint(users_at_once);
+        Query query = database_.run(get_users, std::move(params));
+        Rows rows = co_await query;
+        for (std::size_t row = 0; row < rows.size(); ++row) {
+            last = rows.text(row, 0);
+            if (!std::ranges::binary_search(listed, last)) found.push_back(last);
+        }
+        if (rows.size() < static_cast<std::size_t>(users_at_once)) co_return found;
+    }
+}
+
+}  // namespace matrix_sync
