@@ -70,11 +70,11 @@ const Statement get_people{"rooms_get_people", R"sql(
     CROSS JOIN LATERAL (SELECT array(
         SELECT m.user_id FROM member m
         WHERE m.room = wanted.room AND m.membership IN (1, 2) AND m.until IS NULL AND m.user_id <> $2::text
-        ORDER BY m.since, m.user_id LIMIT $3::bigint) AS users) AS present
+        ORDER BY m.membership, m.sort_name, m.user_id LIMIT $3::bigint) AS users) AS present
     CROSS JOIN LATERAL (SELECT array(
         SELECT m.user_id FROM member m
         WHERE m.room = wanted.room AND m.membership IN (4, 5) AND m.until IS NULL AND m.user_id <> $2::text
-        ORDER BY m.since, m.user_id LIMIT $3::bigint) AS users) AS former
+        ORDER BY m.membership, m.sort_name, m.user_id LIMIT $3::bigint) AS users) AS former
 )sql"};
 
 const Statement insert_snapshot{"rooms_insert_snapshot", R"sql(

@@ -30,7 +30,9 @@ async function checkHistory(user, room, view) {
   const met = new Set(behind.events.map((event) => event.event_id));
   // Where not all was read, the last ones of the one side may lie beyond the other's end.
   const sure = behind.all ? older : older.slice(0, Math.max(0, older.findLastIndex((id) => met.has(id))));
-  same(sure.filter((id) => !met.has(id)), [], `events of ${room.label} before the first one shown that /messages does not meet from prev_batch`);
+  // The homeserver's history is in another order than its sync, so what is shown may stand among what is older.
+  const shown = new Set(view.timeline.map((event) => event.event_id));
+  same(sure.filter((id) => !met.has(id) && !shown.has(id)), [], `events of ${room.label} before the first one shown that /messages does not meet from prev_batch`);
   if (view.limited === false && view.whole) same(older, [], `events before the first one shown of ${room.label}, which is not limited`);
   return true;
 }

@@ -30,7 +30,7 @@ function unlessNotFound(error) {
 let asked = 0;
 
 /** Classic sync from the start. The homeserver keeps such answers for two minutes: another timeout makes it another question. */
-function classic(user, { rooms, limit = 30 } = {}) {
+function classic(user, { rooms, limit = 20 } = {}) {
   const filter = {
     presence: { not_types: ['*'] },
     room: { ...(rooms && { rooms }), timeline: { limit, unread_thread_notifications: true }, state: { lazy_load_members: true, unread_thread_notifications: true } },
@@ -40,14 +40,14 @@ function classic(user, { rooms, limit = 30 } = {}) {
 }
 
 class Truth {
-  /** What is true for a user in these rooms, or in all when there are none. */
-  static async of(user, rooms, all) {
+  /** What is true for a user in these rooms; with `all` for everything. What all members of a room see alike is asked for once: `shared`. */
+  static async of(user, rooms, all, shared) {
     const truth = new Truth(user);
     truth.all = all;
     truth.rooms = rooms;
     truth.sync = await classic(user, all ? {} : { rooms: rooms.map((room) => room.id) });
     truth.accountData = byType(truth.sync.account_data?.events || []);
-    await Promise.all(rooms.filter((room) => truth.joined(room)).map((room) => truth.fetch(room)));
+    await Promise.all(rooms.filter((room) => truth.joined(room)).map((room) => truth.fetch(room, shared)));
     if (!all) await Promise.all(rooms.filter((room) => truth.joined(room)).map((room) => truth.fetchAccountData(room)));
     return truth;
   }
@@ -58,8 +58,10 @@ class Truth {
     this.members = new Map();    // room ID → member events
   }
 
-  async fetch(room) {
-    const [state, members] = await Promise.all([this.user.call('GET', `${room.at}/state`), this.user.call('GET', `${room.at}/members`)]);
+  async fetch(room, shared) {
+    const ask = () => Promise.all([this.user.call('GET', `${room.at}/state`), this.user.call('GET', `${room.at}/members`)]);
+    if (!shared.has(room)) shared.set(room, ask());
+    const [state, members] = await shared.get(room);
     this.state.set(room.id, byKey(state));
     this.members.set(room.id, members.chunk);
   }

@@ -179,8 +179,9 @@ class Walk {
     const label = `step ${this.world.step}`;
     await settled(clients.map((client) => this.blame(client, () => client.bringUpTo(numbers.get(client.device), client.random.fork(label)))));
     this.world.movedUsers.clear();
+    const shared = new Map();
     await settled([...new Set(clients.map((client) => client.user))].map(async (user) => {
-      const truth = await Truth.of(user, all ? this.world.rooms : rooms, all);
+      const truth = await Truth.of(user, all ? this.world.rooms : rooms, all, all ? new Map() : shared);
       await settled(devices.filter((device) => user.devices.includes(device)).map((device) =>
         this.comparison.device(clients.filter((client) => client.device === device), truth)));
     }));

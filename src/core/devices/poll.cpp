@@ -213,6 +213,8 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
             std::string raw = R"({"state":{"events":)" + fetched.body + "}}";
             RoomPart part = parse_room(room, Section::join, raw);
             why = part.broken;
+            // All members of the room; they are fetched when somebody looks.
+            std::erase_if(part.state, [](const Event& event) { return event.is_member(); });
             if (why.empty()) {
                 LogStore::Ingested ingested = co_await worker_.logs.ingest_aside(lease, room, std::move(part.state));
                 if (ingested.lease_lost) throw LeaseLost{};
