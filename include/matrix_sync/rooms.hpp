@@ -88,12 +88,12 @@ enum class Paged : std::int16_t { room_members = 1, room_list = 2 };
 /// The order in which a first page was made, for its later pages. Immutable; it goes with its session, or when newer ones have come.
 struct Snapshot {
     int number = 0;
-    std::string params;           ///< what the stream was asked, without the limit: a later page has to ask the same
-    std::int64_t count = 0;       ///< entries in the whole of it
-    std::vector<RoomKey> rooms;   ///< room_list: all of them, in order
-    RoomKey room;                 ///< room_members
-    std::int64_t version = 0;     ///< room_members: of the member list
-    EventRef power_levels;        ///< room_members: m.room.power_levels and m.room.create, where there are any
+    std::string params;          ///< what the stream was asked, without the limit: a later page has to ask the same
+    std::int64_t count = 0;      ///< entries in the whole of it
+    std::vector<RoomKey> rooms;  ///< room_list: all of them, in order
+    RoomKey room;                ///< room_members
+    std::int64_t version = 0;    ///< room_members: of the member list
+    EventRef power_levels;       ///< room_members: m.room.power_levels and m.room.create, where there are any
     EventRef create;
 };
 
@@ -137,7 +137,8 @@ class RoomStore {
     /// was. A list is begun by pages of members_at() instead.
     virtual Task<MemberChanges> member_changes(RoomKey room, std::int64_t after) = 0;
     /// The list as of a version: those with this membership that come after a place, in order, at most `most`. An index range.
-    virtual Task<std::vector<Member>> members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after, int most) = 0;
+    virtual Task<std::vector<Member>> members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after,
+                                                 int most) = 0;
     /// The rows of some users as of a version.
     virtual Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users) = 0;
     /// Some of what `GET /rooms/{id}/members` gives, as it comes: at most some 1,000 events. `asked` is a MemberListEnd::now that was read

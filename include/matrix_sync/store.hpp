@@ -100,8 +100,8 @@ struct Entry {
     bool gap = false;                                         ///< what came before is not known to join up with it
     bool limited = false;                                     ///< what the poll itself said
     std::optional<std::string> prev_batch;
-    std::string next_batch;  ///< the classic token of the answer it came with; empty for a piece that came before its end
-    StateKey state;          ///< the state after it; none where no state is known (a left room)
+    std::string next_batch;     ///< the classic token of the answer it came with; empty for a piece that came before its end
+    StateKey state;             ///< the state after it; none where no state is known (a left room)
     bool state_changed = true;  ///< against the entry before; false where that is certain, and so with the next two
     bool members = true;        ///< events holds an m.room.member, or the gap may hide one
     bool redacts = true;        ///< events holds a redaction

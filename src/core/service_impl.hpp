@@ -21,7 +21,8 @@ namespace matrix_sync {
 
 /// A device that this worker serves.
 struct Served {
-    Served(Worker& worker, const DeviceRow& row) : device(worker.loop, worker.logs, worker.rooms, worker.cache, row), poller(worker, device) {}
+    Served(Worker& worker, const DeviceRow& row)
+        : device(worker.loop, worker.logs, worker.rooms, worker.cache, row), poller(worker, device) {}
     Device device;
     Poller poller;
     Instant used{};

@@ -14,8 +14,8 @@
 #include "core/log/append.hpp"
 #include "matrix_sync/database.hpp"
 #include "matrix_sync/store.hpp"
-#include "storage/members.hpp"
 #include "storage/ingest_sending.hpp"
+#include "storage/members.hpp"
 #include "storage/state_sets.hpp"
 
 namespace matrix_sync {
@@ -182,16 +182,16 @@ class Ingestion {
     std::map<DeviceKey, DeviceEnd> ends_;
     std::deque<RoomWork> works_;  ///< in the order of deliveries and their rooms
     std::map<std::pair<std::size_t, RoomId>, RoomWork*> work_by_room_;
-    std::deque<RoomPart> parts_;                             ///< those read from what was set aside
+    std::deque<RoomPart> parts_;  ///< those read from what was set aside
     struct RoomKind {
         std::optional<std::string> version;  ///< none: nobody has seen m.room.create
         std::string type;
     };
     std::map<RoomId, RoomKind> kinds_;
-    std::map<std::string, KnownEvent> events_;               ///< by ID
-    std::map<StateKey, StateHeads> heads_;                   ///< of the states that this transaction comes to
+    std::map<std::string, KnownEvent> events_;  ///< by ID
+    std::map<StateKey, StateHeads> heads_;      ///< of the states that this transaction comes to
     std::vector<MemberFacts> redacted_members_;
-    std::map<std::size_t, std::set<RoomId>> direct_rooms_;   ///< m.direct before this answer, of deliveries that need it
+    std::map<std::size_t, std::set<RoomId>> direct_rooms_;  ///< m.direct before this answer, of deliveries that need it
     Loop& loop_;
     Microseconds time_ = 0;  ///< PostgreSQL's clock
     std::vector<std::string> lines_;

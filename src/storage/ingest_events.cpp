@@ -234,7 +234,8 @@ Task<void> Ingestion::store_events() {
     for (std::size_t row = 0; row < unredacted.size(); ++row) {
         refs.push_back(unredacted.bigint(row, 0));
         auto user = unredacted.maybe_text(row, 6);
-        if (user && unredacted.text(row, 5) == "m.room.member") take_redacted_member(RoomKey{unredacted.bigint(row, 4)}, *user, EventRef{refs.back()});
+        if (user && unredacted.text(row, 5) == "m.room.member")
+            take_redacted_member(RoomKey{unredacted.bigint(row, 4)}, *user, EventRef{refs.back()});
         try {
             bodies.push_back(redact(unredacted.text(row, 1), unredacted.text(row, 2), unredacted.text(row, 3)));
         } catch (const JsonError&) {

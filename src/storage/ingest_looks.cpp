@@ -200,7 +200,8 @@ struct ReceiptRows {
 Task<void> Ingestion::read_direct_rooms() {
     std::map<DeviceKey, std::size_t> needed;
     for (const RoomWork& work : works_) {
-        const bool enters = !work.row || std::ranges::any_of(work.steps, [&](const Step& step) { return step.part->section != work.row->section; });
+        const bool enters =
+            !work.row || std::ranges::any_of(work.steps, [&](const Step& step) { return step.part->section != work.row->section; });
         if (enters) needed[deliveries_[work.delivery]->piece.lease.device] = work.delivery;
     }
     for (std::size_t i = 0; i < deliveries_.size(); ++i) {
@@ -294,7 +295,8 @@ void Ingestion::write_receipts(std::size_t delivery, RoomKey room, Position seq,
     sending_.send(put_receipts, std::move(params));
 }
 
-void Ingestion::write_room_account_data(std::size_t delivery, RoomKey room, Position seq, const std::map<std::string, std::string>& events) {
+void Ingestion::write_room_account_data(std::size_t delivery, RoomKey room, Position seq,
+                                        const std::map<std::string, std::string>& events) {
     if (events.empty()) return;
     std::vector<std::string> types, bodies;
     for (const auto& [type, body] : events) {

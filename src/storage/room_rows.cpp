@@ -59,8 +59,9 @@ RoomRow read_room(const Rows& rows, std::size_t row, std::size_t column) {
     room.version = text();
     room.section = Section{rows.smallint(row, next++)};
     room.banned = rows.boolean(row, next++);
-    for (Position* at : {&room.seq, &room.entered, &room.listed, &room.members, &room.state_changed, &room.direct_changed, &room.tags_changed,
-                         &room.summary_changed, &room.counts_changed, &room.receipts_changed, &room.account_data_changed}) {
+    for (Position* at :
+         {&room.seq, &room.entered, &room.listed, &room.members, &room.state_changed, &room.direct_changed, &room.tags_changed,
+          &room.summary_changed, &room.counts_changed, &room.receipts_changed, &room.account_data_changed}) {
         *at = place();
     }
     room.state = StateKey{rows.bigint(row, next++)};

@@ -257,7 +257,8 @@ Task<MemberChanges> PostgresRooms::member_changes(RoomKey room, std::int64_t aft
     return members_.member_changes(room, after);
 }
 
-Task<std::vector<Member>> PostgresRooms::members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after, int most) {
+Task<std::vector<Member>> PostgresRooms::members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after,
+                                                    int most) {
     return members_.members_at(room, version, membership, std::move(after), most);
 }
 

@@ -43,7 +43,9 @@ struct Storage {
         return key ? std::optional(key) : std::nullopt;
     }
     StateMap state(StateKey key) { return complete(rooms.states({key}))[key]; }
-    std::vector<Entry> last(DeviceKey device, RoomKey room, Position to, int most) { return complete(rooms.last(device, {room}, to, most)); }
+    std::vector<Entry> last(DeviceKey device, RoomKey room, Position to, int most) {
+        return complete(rooms.last(device, {room}, to, most));
+    }
     std::vector<Entry> entries(DeviceKey device, const std::string& room_id, Position from = {}, Position to = Position{INT64_MAX}) {
         auto key = room(room_id);
         if (!key) return {};

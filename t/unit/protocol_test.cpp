@@ -178,7 +178,8 @@ START_TEST(streams_go_on_or_start) {
 END_TEST
 
 START_TEST(pages_are_of_one_request) {
-    Json body = parse_body(R"({"room_list":{"p":{"since":"1","limit":5}},"room_members":{"room_id":"!a:x","p":{"since":null}},"typing":{"p":{"since":4}}})");
+    Json body = parse_body(
+        R"({"room_list":{"p":{"since":"1","limit":5}},"room_members":{"room_id":"!a:x","p":{"since":null}},"typing":{"p":{"since":4}}})");
     PagesAsked pages = take_pages(body);
     assert_text(pages[static_cast<std::size_t>(StreamId::room_list)].value_or("none"), "1");
     ck_assert(!pages[static_cast<std::size_t>(StreamId::room_members)]);
@@ -234,4 +235,5 @@ END_TEST
 
 MATRIX_SYNC_SUITE("protocol", token_survives_its_text, token_cut_or_changed_is_none, token_cursor_is_never_beyond_its_log,
                   token_without_later_streams_starts_them, merge_patch_of_the_body, unknown_keys_are_dropped, limits_are_negotiated,
-                  bad_bodies_name_the_field, depth_is_limited, streams_go_on_or_start, pages_are_of_one_request, a_first_page_is_waited_for_by_those_who_have_it, what_is_acknowledged, query_string)
+                  bad_bodies_name_the_field, depth_is_limited, streams_go_on_or_start, pages_are_of_one_request,
+                  a_first_page_is_waited_for_by_those_who_have_it, what_is_acknowledged, query_string)

@@ -126,8 +126,9 @@ START_TEST(a_newer_schema_is_refused) {
     const std::string newest = database.value("SELECT max(number) FROM schema_version");
     database.execute("INSERT INTO schema_version (number) VALUES (1000)");
     std::string message = refusal(database);
-    ck_assert_msg(says(message, "schema version 1000") && says(message, "knows only " + newest) && says(message, "install the newer module"), "%s",
-                  message.c_str());
+    ck_assert_msg(
+        says(message, "schema version 1000") && says(message, "knows only " + newest) && says(message, "install the newer module"), "%s",
+        message.c_str());
 }
 END_TEST
 

@@ -147,7 +147,8 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
     co_await receive(credential, *exchange, lease, since, asked);
 }
 
-Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since, Instant asked) {
+Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since,
+                           Instant asked) {
     ClassicParser parser;
     const Position began = device_.end();
     for (;;) {

@@ -108,7 +108,8 @@ class RoomStream : public Stream {
         if (!before || before->section == Section::leave) co_return std::string();
         part.entries = co_await reading.device.read_entries(part.row.key, part.from, part.to);
         // What came after the leave is not for this user.
-        auto last_in = std::find_if(part.entries.rbegin(), part.entries.rend(), [](const Entry& entry) { return entry.section != Section::leave; });
+        auto last_in =
+            std::find_if(part.entries.rbegin(), part.entries.rend(), [](const Entry& entry) { return entry.section != Section::leave; });
         auto out = last_in.base();
         if (out != part.entries.end()) part.entries.erase(out + 1, part.entries.end());
         if (part.entries.empty()) co_return std::string();
@@ -233,7 +234,9 @@ class RoomStream : public Stream {
     static std::string receipts_json(const std::vector<Receipt>& receipts) {
         std::vector<Receipts> edus;
         for (const Receipt& receipt : receipts) {
-            auto takes = [&](Receipts& edu) { return edu[receipt.event_id][receipt.type].try_emplace(receipt.user.value, &receipt).second; };
+            auto takes = [&](Receipts& edu) {
+                return edu[receipt.event_id][receipt.type].try_emplace(receipt.user.value, &receipt).second;
+            };
             if (std::ranges::find_if(edus, takes) == edus.end()) takes(edus.emplace_back());
         }
         JsonWriter json;

@@ -106,7 +106,8 @@ std::string ShownTimeline::json() const {
     return json.take();
 }
 
-Task<std::vector<ShownTimeline>> last_timelines(Reading& reading, std::vector<RoomRow> rows, Position to, TimelineFilter filter, int limit) {
+Task<std::vector<ShownTimeline>> last_timelines(Reading& reading, std::vector<RoomRow> rows, Position to, TimelineFilter filter,
+                                                int limit) {
     std::vector<ShownTimeline> timelines;
     Known known;
     known.filter = &filter;
