@@ -124,7 +124,7 @@ test('who types shows, and that they stopped', async () => {
 test('a message shows, and goes when it is redacted', async () => {
   const sent = await message(bob, tea, 'never mind');
   await client.shows('the message', (update) => /bob: never mind$/m.test(update));
-  await bob.call('PUT', `/rooms/${encodeURIComponent(tea)}/redact/${encodeURIComponent(sent)}/1`, {});
+  await bob.call('PUT', `/rooms/${encodeURIComponent(tea)}/redact/${encodeURIComponent(sent)}/redaction`, {});
   const room = await client.shows('that it is gone', (update) => /bob: \(deleted\)$/m.test(update));
   assert.ok(!room.includes('never mind'));
 });

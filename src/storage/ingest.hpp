@@ -147,6 +147,7 @@ class Ingestion {
     // ingest_rooms.cpp
     Task<void> append_rooms();
     Task<void> find_states(std::vector<NextState>& round, std::map<StateKey, LoadedState>& loaded);
+    Task<void> find_heads(std::vector<std::int64_t> states);
     std::optional<NextState> next_state(RoomWork& work);
     std::optional<ListedPart> listed(const RoomWork& work, const Step& step);
     void append(NextState& next);

@@ -6,6 +6,10 @@
 namespace matrix_sync {
 namespace {
 
+const Statement get_heads{"ingest_get_heads", R"sql(
+    SELECT id, heads FROM room_state WHERE id = ANY ($1::bigint[])
+)sql"};
+
 /// The next part of the same room is of a later answer: all that is known now is what came before it.
 void go_on_from(KnownEntries& known, const std::optional<Entry>& entry) {
     if (entry) {
@@ -112,12 +116,17 @@ Task<void> Ingestion::find_states(std::vector<NextState>& round, std::map<StateK
     }
     loaded.merge(co_await load_states(sending_.transaction(), std::move(wanted)));
 
+    std::vector<std::int64_t> headless;
     std::vector<NewState> states;
     std::vector<NextState*> asking;
     for (NextState& next : round) {
         if (next.ground == Ground::same) {
             next.key = next.work->known.base->state;
-            if (next.work->row && next.work->row->state == next.key) heads_[next.key] = next.work->row->heads;
+            if (next.work->row && next.work->row->state == next.key) {
+                heads_[next.key] = next.work->row->heads;
+            } else if (next.key && !heads_.contains(next.key)) {
+                headless.push_back(next.key.value);
+            }
             continue;
         }
         NewState state;
@@ -136,6 +145,7 @@ Task<void> Ingestion::find_states(std::vector<NextState>& round, std::map<StateK
         states.push_back(std::move(state));
         asking.push_back(&next);
     }
+    co_await find_heads(std::move(headless));
     std::vector<StateHeads> heads;
     for (const NewState& state : states) heads.push_back(heads_of(state.state));
     std::vector<StateKey> keys = co_await intern_states(sending_, std::move(states));
@@ -144,6 +154,16 @@ Task<void> Ingestion::find_states(std::vector<NextState>& round, std::map<StateK
         heads_[keys[i]] = heads[i];
     }
     std::erase_if(round, [](const NextState& next) { return next.part.section == Section::join && !next.key; });
+}
+
+/// Of states that a repeated answer goes back to.
+Task<void> Ingestion::find_heads(std::vector<std::int64_t> states) {
+    if (states.empty()) co_return;
+    Params params;
+    params.bigints(states);
+    Query query = sending_.ask(get_heads, std::move(params));
+    Rows rows = co_await query;
+    for (std::size_t row = 0; row < rows.size(); ++row) heads_[StateKey{rows.bigint(row, 0)}] = read_heads(rows.bigints(row, 1));
 }
 
 void Ingestion::append(NextState& next) {

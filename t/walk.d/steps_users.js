@@ -204,7 +204,7 @@ function toDevice(world, random) {
     say: `${count} messages from ${sender.label} to a device of ${user.label}`,
     rooms: [], users: [user],
     async run() {
-      for (let i = 0; i < count; i++) await world.tell(device, sender.account);
+      for (let i = 0; i < count; i++) await world.tell([device], sender.account);
     },
   };
 }

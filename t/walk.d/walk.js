@@ -175,7 +175,7 @@ class Walk {
   async compare(users, rooms, all) {
     const clients = this.clients.filter((client) => users.includes(client.user));
     const devices = [...new Set(clients.map((client) => client.device))];
-    const numbers = new Map(await Promise.all(devices.map(async (device) => [device, await this.world.tell(device)])));
+    const numbers = await this.world.tell(devices);
     const label = `step ${this.world.step}`;
     await settled(clients.map((client) => this.blame(client, () => client.bringUpTo(numbers.get(client.device), client.random.fork(label)))));
     this.world.movedUsers.clear();

@@ -132,12 +132,16 @@ class World {
     if (room.typing.delete(user)) room.unheard.clear();
   }
 
-  /** A message to a device, numbered from 1 in the order they are sent. */
-  async tell(device, sender = this.synapse.first) {
-    const number = (this.toDevice.get(device) || 0) + 1;
-    this.toDevice.set(device, number);
-    await sender.toDevice('org.example.walk', { [device.user_id]: { [device.device_id]: { number, text: 'ä \u2028 "quoted" 🎉' } } });
-    return number;
+  /** A message to each of these devices in one request, numbered for each from 1 in the order they are sent; gives the numbers. */
+  async tell(devices, sender = this.synapse.first) {
+    const numbers = new Map(devices.map((device) => [device, (this.toDevice.get(device) || 0) + 1]));
+    const messages = {};
+    for (const [device, number] of numbers) {
+      this.toDevice.set(device, number);
+      messages[device.user_id] = { ...messages[device.user_id], [device.device_id]: { number, text: 'ä \u2028 "quoted" 🎉' } };
+    }
+    if (devices.length > 0) await sender.toDevice('org.example.walk', messages);
+    return numbers;
   }
 
   met(what) { this.tally[what] = (this.tally[what] || 0) + 1; }

@@ -113,12 +113,15 @@ void Device::acknowledged(const Acknowledged& acknowledged) {
 void Device::apply(News news) {
     if (news.to <= end_ && !(news.whole && !whole_)) return;
     if (news.to.generation() != end_.generation()) typing_.clear();
+    std::set<RoomKey> redacted;
     for (const Entry& entry : news.entries) {
         // Typists of a former owner of the log do not count any more.
         if (entry.seq > end_ && entry.seq.generation() == news.to.generation()) typing_.apply(entry);
-        if (entry.redacts) cache_.redacted(entry.room_key);
+        // A gap may hide redactions.
+        if (entry.redacts || entry.gap) redacted.insert(entry.room_key);
         if (entry.members) cache_.members_changed(entry.room_key);
     }
+    for (RoomKey room : redacted) cache_.redacted(room);
     for (const RoomRow& row : news.rooms) {
         if (all_rooms_ || loading_ || rooms_.contains(row.room)) keep(row);
     }
@@ -149,6 +152,8 @@ void Device::restart(const DeviceRow& row, const std::vector<Entry>& typing) {
     tail_bytes_ = 0;
     key_counts_.reset();
     forget_rooms();
+    // What was redacted since this worker last looked is not told any more.
+    if (row.end > end_) cache_.clear();
     whole_ = row.whole;
     end_ = last_to_device_ = last_device_list_ = last_account_data_ = row.end;
     changed_.notify();

@@ -71,9 +71,10 @@ std::optional<bool> Fields::boolean(const char* key) const {
     return value->get<bool>();
 }
 
-std::optional<std::vector<std::string>> Fields::strings(const char* key) const {
+std::optional<std::vector<std::string>> Fields::strings(const char* key, std::size_t most) const {
     const Json* list = array(key);
     if (!list) return std::nullopt;
+    if (list->size() > most) fail(key, "expected at most " + std::to_string(most));
     std::vector<std::string> strings;
     for (const Json& value : *list) {
         if (!value.is_string()) fail(key, "expected an array of strings");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -26,7 +27,7 @@ class Fields {
     /// At least `least`; numbers too large for 64 bits count as the largest.
     std::optional<std::int64_t> integer(const char* key, std::int64_t least) const;
     std::optional<bool> boolean(const char* key) const;
-    std::optional<std::vector<std::string>> strings(const char* key) const;
+    std::optional<std::vector<std::string>> strings(const char* key, std::size_t most = std::numeric_limits<std::size_t>::max()) const;
     /// Nullptr when it is absent.
     const Json* array(const char* key) const;
     /// Any value; nullptr when it is absent.

@@ -38,23 +38,32 @@ std::optional<std::string> prev_batch(std::span<const Entry* const> whole, const
     return newest.next_batch;
 }
 
+/// The entries that begin with the first event shown, or come after it: going back from one of them meets whatever stands before that
+/// event, also what the client does not want to see.
+std::span<const Entry* const> behind(std::span<const Entry* const> run, std::optional<EventRef> first_shown) {
+    std::size_t begin = run.size();
+    for (std::size_t i = run.size(); i-- > 0;) {
+        const std::vector<EventRef>& events = run[i]->events;
+        auto first = first_shown ? std::ranges::find(events, *first_shown) : events.end();
+        if (first != events.end()) return run.subspan(first == events.begin() ? i : i + 1);
+        if (!first_shown && !events.empty()) return run.subspan(i + 1);
+        begin = i;
+    }
+    return run.subspan(begin);
+}
+
 /// The last `most` events of entries, oldest first, that have no hole between them.
 Timeline newest_of(std::span<const Entry* const> run, std::size_t most, const Shown& shown) {
     Timeline timeline;
-    std::size_t events = 0;
-    for (const Entry* entry : run) events += count_shown(*entry, shown);
-    std::span<const Entry* const> whole = run;
-    for (std::size_t cut = events > most ? events - most : 0; cut > 0; whole = whole.subspan(1)) {
-        cut -= std::min(cut, count_shown(*whole.front(), shown));
-        timeline.limited = true;
-    }
     for (const Entry* entry : run) append(timeline, *entry, shown);
-    if (timeline.limited) {
-        const auto surplus = static_cast<std::ptrdiff_t>(events - most);
+    if (timeline.events.size() > most) {
+        const auto surplus = static_cast<std::ptrdiff_t>(timeline.events.size() - most);
         timeline.events.erase(timeline.events.begin(), timeline.events.begin() + surplus);
         timeline.transaction_ids.erase(timeline.transaction_ids.begin(), timeline.transaction_ids.begin() + surplus);
+        timeline.limited = true;
     }
-    timeline.prev_batch = prev_batch(whole, *run.back());
+    const auto first_shown = timeline.events.empty() ? std::nullopt : std::optional(timeline.events.front());
+    timeline.prev_batch = prev_batch(behind(run, first_shown), *run.back());
     return timeline;
 }
 

@@ -95,6 +95,12 @@ void RoomCache::redacted(RoomKey room) {
     members_.erase(room);
 }
 
+void RoomCache::clear() {
+    ++changes_;
+    events_.clear();
+    members_.clear();
+}
+
 void RoomCache::members_changed(RoomKey room) {
     ++changes_;
     members_.erase(room);

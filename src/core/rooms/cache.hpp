@@ -31,6 +31,7 @@ class RoomCache {
     /// Something in the room was redacted.
     void redacted(RoomKey room);
     void members_changed(RoomKey room);
+    void clear();
 
   private:
     RoomStore& store_;

@@ -33,6 +33,11 @@ class Lru {
         auto found = places_.find(key);
         if (found != places_.end()) drop(found->second);
     }
+    void clear() {
+        items_.clear();
+        places_.clear();
+        bytes_ = 0;
+    }
     template <class Predicate>
     void erase_if(Predicate&& predicate) {
         for (auto item = items_.begin(); item != items_.end();) {

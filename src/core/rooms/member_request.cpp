@@ -5,6 +5,7 @@
 #include "core/classic/event.hpp"
 #include "core/devices/fetch.hpp"
 #include "core/json/reader.hpp"
+#include "core/json/text.hpp"
 #include "core/shared_work.hpp"
 
 namespace matrix_sync {
@@ -42,7 +43,7 @@ class MembersReader : public JsonReader::Handler {
         if (entered_ < 2) throw JsonError("not what was asked for");
     }
     void slice(std::string_view json, std::size_t depth) override {
-        if (depth > kMostEventDepth) return;
+        if (depth > kMostEventDepth || !is_utf8(json)) return;
         try {
             JsonCursor cursor(json);
             Event event = read_event(cursor);

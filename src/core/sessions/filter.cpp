@@ -46,6 +46,11 @@ Resumed resume(const Filter& before, const Filter& now, const SyncToken& token, 
         const Stream* was = before.stream(i);
         const bool goes_on = was && (was == stream || stream->continues(*was));
         resumed.cursors[i] = goes_on ? token.cursors[i] : stream->start(token.log);
+        if (goes_on && stream->params() != was->params()) {
+            // These are of the old parameters.
+            resumed.cursors[i].paged = false;
+            resumed.cursors[i].within = 0;
+        }
         resumed.fresh = resumed.fresh || (!goes_on && stream->shows_present());
         if (pages[i] != kFirstPage) continue;
         const bool has_it = goes_on && token.cursors[i].paged && stream->params() == was->params();

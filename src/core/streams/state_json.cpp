@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::string_view kAny = "*";
 constexpr std::string_view kMember = "m.room.member";
+/// Each is tried for each event of a room's state.
+constexpr std::size_t kMostPairs = 200;
 
 bool allows(const std::string& wanted, const std::string& text) {
     return wanted == kAny || wanted == text;
@@ -25,6 +27,7 @@ RequiredState::RequiredState(const Fields& fields, RequiredState otherwise) {
         pairs_ = std::move(otherwise.pairs_);
         return;
     }
+    if (list->size() > kMostPairs) fields.fail("required_state", "expected at most " + std::to_string(kMostPairs));
     for (const Json& pair : *list) {
         const bool is_pair = pair.is_array() && pair.size() == 2 && pair[0].is_string() && pair[1].is_string();
         if (!is_pair) fields.fail("required_state", "expected an array of [type, state_key]");

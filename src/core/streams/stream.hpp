@@ -23,9 +23,11 @@ inline constexpr std::size_t kStreams = 7;
 
 /// How far a session has come in one stream. A stream may read `at` as it likes, as long as it is never beyond the log.
 struct Cursor {
-    Position at;              ///< a place in the device's log; 0 for a stream that has not begun
-    std::int32_t within = 0;  ///< room_members: so many events of the entry behind `at` have been sent
-    bool paged = false;       ///< the client has the first page of its parameters as it was at `at`
+    Position at;  ///< a place in the device's log; 0 for a stream that has not begun
+    /// Where a limit has cut the change behind `at`: room_members, so many of its events have been sent; room_list, so many of its rooms
+    /// are still to be sent.
+    std::int32_t within = 0;
+    bool paged = false;  ///< the client has the first page of its parameters as it was at `at`
 
     bool operator==(const Cursor&) const = default;
 };

@@ -12,6 +12,8 @@ namespace matrix_sync {
 namespace {
 
 constexpr int kEntriesAtOnce = 32;
+/// Each is tried for each event.
+constexpr std::size_t kMostPatterns = 200;
 /// A filter that shows next to nothing must not read a whole room.
 constexpr std::size_t kMostEntries = 1024;
 
@@ -85,7 +87,8 @@ Task<void> find_prev_batch(Reading& reading, ShownTimeline& shown) {
 }  // namespace
 
 TimelineFilter::TimelineFilter(const Fields& fields)
-    : types_(fields.strings("types")), not_types_(fields.strings("not_types").value_or(std::vector<std::string>{})) {}
+    : types_(fields.strings("types", kMostPatterns)),
+      not_types_(fields.strings("not_types", kMostPatterns).value_or(std::vector<std::string>{})) {}
 
 bool TimelineFilter::shows(const std::string& type) const {
     return (!types_ || any_matches(*types_, type)) && !any_matches(not_types_, type);

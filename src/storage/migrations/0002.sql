@@ -4,6 +4,8 @@ R"sql(
 -- What devices were told of rooms lacks what is kept from now on: they are told anew.
 TRUNCATE log, room_state, set_aside;
 UPDATE device SET since = NULL;
+UPDATE room SET version = NULL;
+DELETE FROM session;                            -- what changed of device lists meanwhile is not told by a first poll
 
 ALTER TABLE room ADD COLUMN type text;                            -- of m.room.create
 
