@@ -142,7 +142,8 @@ class RoomView {
   timeline(part, limit) {
     const { room } = this, { events = [], limited, prev_batch } = part.timeline;
     demand(events.length <= limit, `${events.length} events with the timeline_limit ${limit}`);
-    if (part.initial || limited) Object.assign(room, { timeline: [], limited, prev_batch });
+    // A prev_batch leads to what is before the first event of its own answer; what filters kept from later answers is not behind it.
+    if (part.initial || limited) Object.assign(room, { timeline: [], limited, prev_batch, anchor: events[0]?.event_id });
     const known = new Set(room.timeline.map((event) => event.event_id));
     for (const event of events) {
       demand(!known.has(event.event_id), `${event.event_id} is twice in the timeline`);

@@ -8,7 +8,7 @@ const { Comparison } = require('./compare');
 const { Truth } = require('./truth');
 const { Random } = require('./random');
 const { Trace } = require('./trace');
-const { checkHistory } = require('./history');
+const { checkHistory, anchored } = require('./history');
 const { within } = require('./difference');
 const params = require('./params');
 const { stopOldTypists } = require('./steps_users');
@@ -188,10 +188,15 @@ class Walk {
     this.count.compared += clients.length;
   }
 
+  /** Goes back from what a client shows and from what a fresh session shows. */
   async checkHistory(random) {
     const client = random.pick(this.clients);
     const room = client.room.room && this.world.roomOf(client.params.room?.room_id);
-    if (room && room.membership(client.user) === 'join' && await this.blame(client, () => checkHistory(client.user, room, client.room.room))) this.count.histories++;
+    if (!room || room.membership(client.user) !== 'join') return;
+    const twin = await this.blame(client, () => this.comparison.twin(client));
+    for (const each of anchored(client.room.room) ? [client, twin] : [twin]) {
+      if (await this.blame(each, () => checkHistory(client.user, room, each.room.room))) this.count.histories++;
+    }
   }
 
   /** After a difference: who was part of it begins anew. */
