@@ -114,14 +114,6 @@ Task<std::map<StateKey, LoadedState>> load_states(Run& run, std::vector<StateKey
 template Task<std::map<StateKey, LoadedState>> load_states(Database&, std::vector<StateKey>);
 template Task<std::map<StateKey, LoadedState>> load_states(Transaction&, std::vector<StateKey>);
 
-StateHeads heads_of(const StateMap& state) {
-    auto head = [&](const char* type) {
-        auto found = state.find({type, ""});
-        return found == state.end() ? EventRef{} : found->second;
-    };
-    return {head("m.room.name"), head("m.room.canonical_alias"), head("m.room.avatar"), head("m.room.encryption")};
-}
-
 StateHeads read_heads(const std::vector<std::int64_t>& refs) {
     if (refs.size() != 4) return {};
     return {EventRef{refs[0]}, EventRef{refs[1]}, EventRef{refs[2]}, EventRef{refs[3]}};

@@ -29,7 +29,6 @@ Task<std::map<StateKey, LoadedState>> load_states(Run& run, std::vector<StateKey
 extern template Task<std::map<StateKey, LoadedState>> load_states(Database&, std::vector<StateKey>);
 extern template Task<std::map<StateKey, LoadedState>> load_states(Transaction&, std::vector<StateKey>);
 
-StateHeads heads_of(const StateMap& state);
 /// From room_state.heads.
 StateHeads read_heads(const std::vector<std::int64_t>& refs);
 

@@ -33,6 +33,14 @@ std::vector<StateName> changed_names(const StateMap& before, const StateMap& aft
     return changed;
 }
 
+StateHeads heads_of(const StateMap& state) {
+    auto head = [&](const char* type) {
+        auto found = state.find({type, ""});
+        return found == state.end() ? EventRef{} : found->second;
+    };
+    return {head("m.room.name"), head("m.room.canonical_alias"), head("m.room.avatar"), head("m.room.encryption")};
+}
+
 std::vector<EventRef> sorted_refs(const StateMap& state) {
     std::vector<EventRef> refs;
     refs.reserve(state.size());

@@ -23,6 +23,8 @@ std::optional<StateName> state_name(std::string_view type, const std::optional<s
 /// The names under which two sets differ, in order.
 std::vector<StateName> changed_names(const StateMap& before, const StateMap& after);
 
+StateHeads heads_of(const StateMap& state);
+
 /// The events of a set, sorted: what identifies it.
 std::vector<EventRef> sorted_refs(const StateMap& state);
 

@@ -73,6 +73,8 @@ struct RoomViews::Making {
     Task<void> ask_members(Reading& reading);
     Task<void> read_heroes(Reading& reading);
     bool looks_at_members(const Room& room) const { return !is_stripped(room.row) && (whole || !room.named()); }
+    /// Of a room that had a name until now, the homeserver has not said who they are.
+    static bool lacks_heroes(const Room& room) { return !room.named() && (!room.summary.heroes || room.summary.heroes->empty()); }
     static void read_stripped_room(Room& room, const UserId& user);
     static void finish(Room& room);
 };
@@ -123,7 +125,7 @@ Task<void> RoomViews::Making::read_state(Reading& reading) {
 Task<void> RoomViews::Making::ask_members(Reading& reading) {
     std::vector<RoomKey> keys;
     for (const Room& room : rooms) {
-        const bool no_heroes = !room.summary.heroes && !room.named();
+        const bool no_heroes = lacks_heroes(room);
         const bool no_counts = !room.summary.joined_count || !room.summary.invited_count;
         if (room.row.section == Section::join && looks_at_members(room) && (no_heroes || no_counts)) keys.push_back(room.row.key);
     }
@@ -137,7 +139,7 @@ Task<void> RoomViews::Making::ask_members(Reading& reading) {
         if (of == people.end()) continue;
         if (!room.summary.joined_count) room.summary.joined_count = of->second->joined;
         if (!room.summary.invited_count) room.summary.invited_count = of->second->invited;
-        if (!room.summary.heroes && !room.named()) room.heroes = std::move(of->second->first);
+        if (lacks_heroes(room)) room.heroes = std::move(of->second->first);
     }
 }
 

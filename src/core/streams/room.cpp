@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/json/writer.hpp"
+#include "core/log/state.hpp"
 #include "core/matrix/content.hpp"
 #include "core/rooms/views.hpp"
 #include "core/streams/event_json.hpp"
@@ -24,6 +25,7 @@ struct RoomPartOfAnswer {
     std::vector<Entry> entries;  ///< in (from, to]
     StateKey state;              ///< at `to`
     StateKey state_before;       ///< at `from`
+    bool renamed = false;        ///< perhaps: the name may be another than at `from`
     ShownTimeline timeline;
     std::vector<std::string> state_after;
     bool initial() const { return from.value == 0; }
@@ -138,6 +140,7 @@ class RoomStream : public Stream {
     }
 
     Task<void> find_state_before(Reading& reading, RoomPartOfAnswer& part) const {
+        part.renamed = std::ranges::any_of(part.entries, [](const Entry& entry) { return entry.redacts; });
         const bool changed = std::ranges::any_of(part.entries, [](const Entry& entry) { return entry.state_changed; });
         if (!changed) {
             part.state_before = part.state;
@@ -145,6 +148,11 @@ class RoomStream : public Stream {
         }
         std::optional<Entry> before = co_await reading.store.newest(reading.device.key, part.row.key, part.from);
         if (before) part.state_before = before->state;
+        RoomCache::StatePtr old = co_await reading.cache.state(part.state_before);
+        RoomCache::StatePtr now = co_await reading.cache.state(part.state);
+        const StateHeads was = heads_of(*old);
+        const StateHeads is = heads_of(*now);
+        part.renamed = part.renamed || was.name != is.name || was.canonical_alias != is.canonical_alias;
     }
 
     Task<void> find_state(Reading& reading, RoomPartOfAnswer& part) const {
@@ -199,14 +207,16 @@ class RoomStream : public Stream {
         if (has_timeline) json.key("timeline").raw(part.timeline.json());
         if (part.initial() || !part.state_after.empty()) json.key("state_after").raw(events_json(part.state_after));
         if (!left) co_await write_facts(reading, part, json);
-        if (json.size() == 0) co_return std::string();
+        const bool renamed = part.renamed;
+        if (json.size() == 0 && !renamed) co_return std::string();
 
         std::vector<RoomRow> rows = {part.row};
         std::vector<RoomView> views = co_await view_rooms(reading, std::move(rows));
         JsonWriter head;
         head.object().key("room_id").string(room_.value).key("name").string(views.front().name);
         head.key("membership").string(membership_of(part.row)).key("initial").boolean(part.initial());
-        co_return head.take() + "," + json.take() + "}";
+        std::string facts = json.take();
+        co_return head.take() + (facts.empty() ? "" : ",") + facts + "}";
     }
 
     Task<void> write_facts(Reading& reading, const RoomPartOfAnswer& part, JsonWriter& json) const {
