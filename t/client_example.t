@@ -44,7 +44,8 @@ class Client {
   type(line) { this.process.stdin.write(`${line}\n`); }
 
   async ends(code = 0) {
-    assert.deepEqual(await this.ended, { code, signal: null }, String(this));
+    const end = await this.ended;
+    assert.deepEqual(end, { code, signal: null }, `it ended with ${JSON.stringify(end)}; ${this}`);
     assert.equal(this.complained, '');
   }
 

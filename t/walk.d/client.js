@@ -266,10 +266,12 @@ class Client {
       if (this.open?.length) await this.finishPages(random);
       this.wasCurrent = false;
       for (let round = 0, idle = 0; round < most_rounds && idle < most_idle_waits; round++) {
-        const waiting = !(this.toDevice.last >= number);
+        const { last } = this.toDevice;
+        const waiting = !(last >= number);
         const answer = await this.attempt(random, { timeout: waiting ? wait : 0 });
         if (answer && !waiting && this.quiet(answer)) return;
         if (answer && waiting && this.quiet(answer)) idle++;
+        if (answer && this.toDevice.last !== last) round = 0;   // a new session has much to catch up with
       }
       throw new Difference(waitingText(this, number));
     });

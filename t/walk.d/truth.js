@@ -95,6 +95,18 @@ class Truth {
   /** Receipts as [type, user, thread] → event and time. */
   receipts(room) { return receipts(this.joined(room).ephemeral?.events || []); }
 
+  /**
+   * Unread counts that a device may have been told: those of now, and those that came with the newest event or receipt of the user's own.
+   * A homeserver tells counts with news of the room only, and Synapse counts anew, and otherwise, after a rejoin when anybody sends a receipt.
+   */
+  counts(room) {
+    const { unread_notifications: unread, unread_thread_notifications: threads = {}, timeline } = this.joined(room);
+    const own = [...this.receipts(room)].filter(([id]) => JSON.parse(id)[1] === this.user.id);
+    const at = JSON.stringify([timeline.events.at(-1)?.event_id, own]);
+    if (room.counts.get(this.user)?.at !== at) room.counts.set(this.user, { at, unread, threads });
+    return [{ unread, threads }, room.counts.get(this.user)];
+  }
+
   typists(room) { return (this.joined(room).ephemeral?.events || []).filter((event) => event.type === 'm.typing').flatMap((event) => event.content.user_ids).sort(); }
 
   roomAccountData(room) { return withoutEmptyTags(byType(this.joined(room).account_data?.events || [])); }

@@ -31,6 +31,7 @@ class Room {
     this.typing = new Map();        // user → step in which they began
     this.unheard = new Map();       // user → those who typed when they came in
     this.cameIn = new Map();        // user → when, by the clock that the homeserver has too; for comparing, not for choosing
+    this.counts = new Map();        // user → their unread counts when the newest event came, and what that was; for comparing only
     this.children = new Set();      // rooms, when this is a space
   }
 
