@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Checks of the source itself, each counted as one test; to be sourced by ./test.
 
-sources() { find src include t/unit -name '*.[ch]pp' | sort; }
+sources() { find src include t/unit t/fuzz -name '*.[ch]pp' | sort; }
 
 # What differs from the last commit, or from where this branch left the main one.
 changed_sources() {
@@ -42,11 +42,11 @@ check_co_await() { ! grep -rnE '(\?|&&|\|\|) *!?\(*co_await|: co_await|co_await 
 
 check_format() { sources | xargs -r clang-format --dry-run --Werror; }
 
-# clang-tidy reads the flags of a build without precompiled headers: clang cannot read GCC's.
+# clang-tidy reads the flags of a build without precompiled headers: clang cannot read GCC's. The fuzz targets are no part of it.
 check_tidy() {
     local list
     command -v clang-tidy > /dev/null || { say "clang-tidy is not installed: not checked"; return; }
-    if [ "$1" = all ]; then list=$(sources | grep '\.cpp$'); else list=$(changed_sources | grep '\.cpp$' || true); fi
+    if [ "$1" = all ]; then list=$(sources | grep '\.cpp$' | grep -v '^t/fuzz/'); else list=$(changed_sources | grep '\.cpp$' || true); fi
     [ -n "$list" ] || { say "clang-tidy: no file of C++ has changed"; return; }
     must build/configure-tidy.log "The build could not be set up." "" configure "$top/build/tidy" -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
     checked "clang-tidy on $(wc -l <<< "$list") files" build/clang-tidy.log tidy "$list"

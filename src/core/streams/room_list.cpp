@@ -1,12 +1,10 @@
 // room_list {spaces, filters, required_state, timeline_limit, p}: the user's rooms, by pages and then by changes.
 #include <algorithm>
-#include <limits>
 #include <span>
 #include <unordered_map>
 
 #include "core/classic/answer.hpp"
 #include "core/json/writer.hpp"
-#include "core/sessions/query.hpp"
 #include "core/streams/room_choice.hpp"
 #include "core/streams/room_json.hpp"
 #include "core/streams/room_list_terms.hpp"
@@ -16,27 +14,6 @@
 namespace matrix_sync {
 
 namespace {
-
-MatrixError no_such_page() {
-    return {400, "M_INVALID_PARAM", "room_list.p.since: no such page"};
-}
-
-/// `p.next` is `SNAPSHOT_OFFSET`.
-struct PageToken {
-    std::int64_t snapshot = 0;
-    std::int64_t offset = 0;
-
-    std::string encode() const { return std::to_string(snapshot) + '_' + std::to_string(offset); }
-    static PageToken decode(std::string_view text) {
-        Words words(text, '_');
-        PageToken token;
-        token.snapshot = words.number();
-        token.offset = words.number();
-        const bool possible = token.snapshot > 0 && token.snapshot <= std::numeric_limits<int>::max() && token.offset > 0;
-        if (!possible || token.encode() != text) throw no_such_page();
-        return token;
-    }
-};
 
 class RoomListStream : public Stream {
   public:
@@ -63,10 +40,9 @@ class RoomListStream : public Stream {
     }
 
     Task<void> read_page(Reading& reading, std::string text, std::string& out) const override {
-        PageToken token = PageToken::decode(text);
-        const int number = static_cast<int>(token.snapshot);
-        std::optional<Snapshot> snapshot = co_await reading.store.snapshot(reading.session, Paged::room_list, number);
-        if (!snapshot || snapshot->params != terms_.snapshot_params() || token.offset >= snapshot->count) throw no_such_page();
+        RoomListPageToken token = RoomListPageToken::decode(text);
+        std::optional<Snapshot> snapshot = co_await reading.store.snapshot(reading.session, Paged::room_list, token.snapshot);
+        if (!snapshot || snapshot->params != terms_.snapshot_params() || token.offset >= snapshot->count) throw no_such_list_page();
         auto ignored = co_await reading.device.ignored_users();
         co_await reading.device.load_rooms();
         const Position end = reading.device.end();
@@ -93,7 +69,7 @@ class RoomListStream : public Stream {
         }
         snapshot.count = std::ssize(snapshot.rooms);
         out += R"({"rooms":[)";
-        PageToken next;
+        RoomListPageToken next;
         const std::size_t done = co_await append_rooms(reading, terms_, std::move(rooms), end, out);
         next.offset = static_cast<std::int64_t>(done);
         const std::int64_t count = snapshot.count;
@@ -105,7 +81,7 @@ class RoomListStream : public Stream {
         co_return Cursor{end, 0, true};
     }
 
-    void finish_page(std::string& out, std::int64_t count, const PageToken& next) const {
+    void finish_page(std::string& out, std::int64_t count, const RoomListPageToken& next) const {
         out += "],";
         JsonWriter json;
         json.key("p").object().key("limit").number(terms_.limit).key("sort").raw(terms_.used_sort.dump()).key("count").number(count);

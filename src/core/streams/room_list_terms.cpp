@@ -1,8 +1,10 @@
 #include "core/streams/room_list_terms.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/matrix/casefold.hpp"
+#include "core/sessions/query.hpp"
 
 namespace matrix_sync {
 
@@ -129,6 +131,19 @@ std::string RoomListTerms::snapshot_params() const {
 
 bool RoomListTerms::names() const {
     return filters.room_name_like || std::ranges::find(sorts, RoomSort::by_name) != sorts.end();
+}
+
+MatrixError no_such_list_page() {
+    return {400, "M_INVALID_PARAM", "room_list.p.since: no such page"};
+}
+
+RoomListPageToken RoomListPageToken::decode(std::string_view text) {
+    Words words(text, '_');
+    const std::int64_t snapshot = words.number();
+    if (snapshot < 1 || snapshot > std::numeric_limits<int>::max()) throw no_such_list_page();
+    RoomListPageToken token{static_cast<int>(snapshot), words.number()};
+    if (token.offset < 1 || token.encode() != text) throw no_such_list_page();
+    return token;
 }
 
 }  // namespace matrix_sync

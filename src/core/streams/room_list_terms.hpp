@@ -1,13 +1,16 @@
 // What a client asks of its room list: api.md, room_list.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json/value.hpp"
 #include "core/rooms/room_order.hpp"
 #include "core/streams/state_json.hpp"
+#include "matrix_sync/error.hpp"
 
 namespace matrix_sync {
 
@@ -31,5 +34,17 @@ struct RoomListTerms {
 
     bool names() const;  ///< names are looked at
 };
+
+/// The `p.since` of a page: `SNAPSHOT_OFFSET`.
+struct RoomListPageToken {
+    int snapshot = 0;
+    std::int64_t offset = 0;
+
+    std::string encode() const { return std::to_string(snapshot) + '_' + std::to_string(offset); }
+    /// Throws MatrixError 400 M_INVALID_PARAM.
+    static RoomListPageToken decode(std::string_view text);
+};
+
+MatrixError no_such_list_page();
 
 }  // namespace matrix_sync
