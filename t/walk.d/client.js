@@ -270,7 +270,7 @@ class Client {
         const waiting = !(last >= number);
         const answer = await this.attempt(random, { timeout: waiting ? wait : 0 });
         if (answer && !waiting && this.quiet(answer)) return;
-        if (answer && waiting && this.quiet(answer)) idle++;
+        if (answer && waiting && this.quiet(answer) && this.exchanges.at(-1).timeout > 0) idle++;
         if (answer && this.toDevice.last !== last) round = 0;   // a new session has much to catch up with
       }
       throw new Difference(waitingText(this, number));

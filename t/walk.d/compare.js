@@ -20,6 +20,12 @@ function blaming(clients, run) {
   }
 }
 
+/** Where one hides what the other still has, it has older events in its place. */
+function sameLength(...rooms) {
+  const shown = Math.min(...rooms.map(({ timeline }) => timeline.length));
+  for (const room of rooms) room.timeline = room.timeline.slice(room.timeline.length - shown);
+}
+
 class Comparison {
   constructor(world, port) { Object.assign(this, { world, port }); }
 
@@ -69,15 +75,22 @@ class Comparison {
   }
 
   /** `limited` and `prev_batch` speak of what a client has, and members may have been added by `lazy_load_members`: left out. */
-  entry({ timeline, state_after, p, ...room }) {
+  entry({ timeline, state_after, p, ...room }, user) {
     const state = (state_after?.events || []).filter((event) => event.type !== 'm.room.member').map((event) => this.brief(event));
     const at = (event) => JSON.stringify([event.type, event.state_key, event.event_id]);
-    return { ...room, timeline: (timeline?.events || []).map((event) => this.brief(event)), state: state.sort((a, b) => byId(at(a), at(b))) };
+    return { ...room, timeline: this.known(this.heard(timeline?.events || [], user)), state: state.sort((a, b) => byId(at(a), at(b))) };
   }
 
   lists(client, twin) {
-    const shape = (list) => sortedMap(list.rooms, (room) => this.entry(room));
-    same(shape(client.list), shape(twin.list), 'room_list');
+    const [mine, other] = [client, twin].map(({ list, user }) => new Map([...list.rooms].map(([id, room]) => [id, this.entry(room, user)])));
+    if (client.user.everIgnored.size > 0) for (const [id, room] of mine) if (other.has(id)) sameLength(room, other.get(id));
+    same(sortedMap(mine), sortedMap(other), 'room_list');
+  }
+
+  /** What came before its sender was ignored is still with the client, and shown to no new session. */
+  heard(timeline, user) {
+    const ignored = new Set([...user.everIgnored].map((other) => other.id));
+    return timeline.filter((event) => event.state_key !== undefined || !ignored.has(event.sender));
   }
 
   views(room, fresh, params, user) {
@@ -97,10 +110,7 @@ class Comparison {
   }
 
   timelines(room, fresh, limit, user) {
-    // What came before its sender was ignored is still with the client, and shown to no new session.
-    const ignored = new Set([...user.everIgnored].map((other) => other.id));
-    const heard = (timeline) => timeline.filter((event) => event.state_key !== undefined || !ignored.has(event.sender));
-    const mine = this.known(heard(room.timeline)), other = this.known(heard(fresh.timeline));
+    const [mine, other] = [room, fresh].map(({ timeline }) => this.known(this.heard(timeline, user)));
     demand(other.length >= Math.min(limit, mine.length), `a fresh session has ${other.length} events, the client ${mine.length}, the limit is ${limit}`);
     const shown = Math.min(mine.length, other.length);
     same(mine.slice(mine.length - shown), other.slice(other.length - shown), 'room.timeline');

@@ -54,7 +54,7 @@ function burst(world, random) {
     say: `${count} messages at once in ${room.label}`,
     rooms: [room], users: [],
     async run() {
-      for (let i = 0; i < count; i++) await world.message(room, random.pick(room.joined), `burst ${i}`);
+      for (let i = 0; i < count; i++) await world.message(room, random.pick(room.withLevel(0)), `burst ${i}`);
     },
   };
 }
@@ -77,7 +77,7 @@ function gap(world, random) {
         await leaver.call('POST', `${room.at}/leave`, {});
         world.become(room, leaver, 'leave', leaver);
       }
-      for (let i = 0; i < count; i += 4) await Promise.all([0, 1, 2, 3].map((j) => world.message(room, random.pick(room.joined), `gap ${i + j}`)));
+      for (let i = 0; i < count; i += 4) await Promise.all([0, 1, 2, 3].map((j) => world.message(room, random.pick(room.withLevel(0)), `gap ${i + j}`)));
     },
   };
 }

@@ -58,7 +58,10 @@ function receipt(world, random) {
   return {
     say: `${user.label} reads a ${event.type} of ${event.sender.label} in ${room.label} (${kind}${thread ? ', threaded' : ''})`,
     rooms: [room], users: [],
-    run: () => user.call('POST', `${room.at}/receipt/${kind}/${encode(event.id)}`, thread ? { thread_id: thread } : {}),
+    async run() {
+      if (!thread) room.read(user, event);
+      await user.call('POST', `${room.at}/receipt/${kind}/${encode(event.id)}`, thread ? { thread_id: thread } : {});
+    },
   };
 }
 
@@ -72,7 +75,10 @@ function readMarker(world, random) {
   return {
     say: `${user.label} marks ${room.label} as read with ${Object.keys(body).join(' and ')}`,
     rooms: [room], users: [],
-    run: () => user.call('POST', `${room.at}/read_markers`, body),
+    async run() {
+      if (body['m.read']) room.read(user, event);
+      await user.call('POST', `${room.at}/read_markers`, body);
+    },
   };
 }
 

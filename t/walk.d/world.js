@@ -31,11 +31,15 @@ class Room {
     this.typing = new Map();        // user → step in which they began
     this.unheard = new Map();       // user → those who typed when they came in
     this.cameIn = new Map();        // user → when, by the clock that the homeserver has too; for comparing, not for choosing
+    this.unthreaded = new Set();    // user and event of receipts that are of no thread, private ones too
     this.counts = new Map();        // user → their unread counts when the newest event came, and what that was; for comparing only
     this.children = new Set();      // rooms, when this is a space
   }
 
   get at() { return `/rooms/${encode(this.id)}`; }
+
+  /** A receipt of no thread, of whatever kind. */
+  read(user, event) { this.unthreaded.add(JSON.stringify([user.id, event.id])); }
   membership(user) { return this.members.get(user) || 'leave'; }
   with(...memberships) { return [...this.members].filter(([, membership]) => memberships.includes(membership)).map(([user]) => user); }
   get joined() { return this.with('join'); }
