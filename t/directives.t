@@ -57,7 +57,8 @@ loads('beside proxy_pass', { location: `${sync} proxy_pass ${url};` });
 loads('two locations', { server: `location = /other { ${sync} }` });
 loads('a poll location of one\'s own', { server: `location @polls { proxy_pass ${url}; }`, location: 'matrix_sync_poll_location @polls;' });
 loads('off needs no database', { http: '', location: 'matrix_sync off;' });
-loads('the status page', { server: 'location = /status { matrix_sync_status; }' });
+for (const format of ['', ' json', ' prometheus']) loads(`the status page${format}`, { server: `location = /status { matrix_sync_status${format}; }` });
+loads('variables in a log', { http: `${database} log_format sync "$matrix_sync_user $matrix_sync_wait"; access_log off;` });
 loads('nothing of it', { http: '', location: 'return 204;' });
 loads('time and size units', { http: `${database} matrix_sync_max_timeout 1m; matrix_sync_session_expiry 7d; matrix_sync_body_size 1m; matrix_sync_poll_timeout 500ms;` });
 
@@ -81,7 +82,8 @@ refused('a poll location that polls nothing', { server: 'location @polls { retur
 refused('a URL and a poll location', { server: `location @polls { proxy_pass ${url}; }`, location: `${sync} matrix_sync_poll_location @polls;` }, /matrix_sync/);
 refused('not what libpq takes', { http: 'matrix_sync_database "nonsense";' }, /matrix_sync_database/, /nonsense/);
 refused('an option that libpq does not know', { http: 'matrix_sync_database "colour=red";' }, /matrix_sync_database/, /colour/);
-refused('status with a value', { server: 'location = /status { matrix_sync_status on; }' }, /invalid number of arguments in "matrix_sync_status"/);
+refused('status in a format that it has not', { server: 'location = /status { matrix_sync_status on; }' }, /"matrix_sync_status" has "json" and "prometheus", not "on"/);
+refused('status twice', { server: 'location = /status { matrix_sync_status; matrix_sync_status prometheus; }' }, /is duplicate/);
 refused('status in the server', { server: 'matrix_sync_status;' }, /not allowed here/);
 for (const name of times) refused(`${name} that is no time`, { http: `${database} ${name} soon;` }, /invalid value/, new RegExp(name));
 for (const name of times) refused(`${name} twice`, { http: `${database} ${name} 1s; ${name} 2s;` }, /is duplicate/);

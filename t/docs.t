@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // Every exchange of docs/api.md is made and must be answered as the page says. `DOCS=write t/docs.t` puts the answers into the page.
+// docs/operating.md and docs/directives.md name every metric, key, variable and log line that there is, and no others; their SQL is run.
 'use strict';
 
 const fs = require('node:fs');
@@ -9,7 +10,9 @@ const { stage } = require('./lib/stage');
 const { request } = require('./lib/client');
 const matrix = require('./lib/matrix');
 
-const s = stage();
+const s = stage({ serverDirectives: 'location = /metrics { matrix_sync_status prometheus; }' });
+const top = path.join(__dirname, '..');
+const read = (name) => fs.readFileSync(path.join(top, name), 'utf8');
 const page = path.join(__dirname, '..', 'docs', 'api.md');
 const room = '!tea:hs.test';
 const bob = '@bob:hs.test';
@@ -106,4 +109,79 @@ test('the exchanges of docs/api.md', async () => {
   }
   assert.equal(count, Object.keys(happenings).length, 'every exchange was made');
   if (process.env.DOCS === 'write') fs.writeFileSync(page, text);
+});
+
+const sorted = (names) => [...new Set(names)].sort();
+const operating = read('docs/operating.md');
+const directives = read('docs/directives.md');
+/** The rows of the tables in a part of a page, as their first cells. */
+const part = (text, title) => text.split(/^## /m).find((each) => each.startsWith(`${title}\n`));
+const firstCells = (text) => [...text.matchAll(/^\| ([^|]*?) \|/gm)].map(([, cell]) => cell);
+
+test('docs/operating.md has every metric, and no other', async () => {
+  const { body } = await s.request({ method: 'GET', path: '/metrics' });
+  const given = [...body.toString().matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
+  const described = firstCells(part(operating, 'Monitoring')).flatMap((cell) => /^`(matrix_sync_\w+)`$/.exec(cell)?.[1] ?? []);
+  assert.deepEqual(sorted(described), sorted(given));
+  const used = [...operating.matchAll(/matrix_sync_\w+(?=[ `{[])/g)].map(([name]) => name.replace(/_bucket$/, ''));
+  const known = new Set([...given, ...[...directives.matchAll(/^## (\S+)/gm)].map(([, name]) => name), ...[...directives.matchAll(/\$(matrix_sync_\w+)/g)].map(([, name]) => name),
+    'matrix_sync_metrics', 'matrix_sync_figures']);
+  assert.deepEqual(used.filter((name) => !known.has(name)), []);
+  const reasons = [...body.toString().matchAll(/reason="(\w+)"/g)].map(([, reason]) => reason);
+  const told = [.../^Reasons of failures:.*?\n\n/ms.exec(operating)[0].matchAll(/`(\w+)` \(/g)].map(([, reason]) => reason);
+  assert.deepEqual(sorted(told), sorted(reasons));
+});
+
+test('docs/directives.md has every key of the status page, and no other', async () => {
+  const keys = (value, above = '') => Object.entries(value).flatMap(([key, inner]) => {
+    if (Array.isArray(inner)) return [`${key}[]`, ...keys(inner[0])];
+    if (key === 'postgresql') return Object.keys(inner).map((each) => `${key}.${each}`);
+    return [above + key];
+  });
+  const described = firstCells(part(directives, 'matrix_sync_status')).flatMap((cell) => {
+    const names = [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name);
+    return names.map((name) => (name.startsWith('.') ? names[0].split('.')[0] + name : name));
+  });
+  assert.deepEqual(sorted(described), sorted(keys(await s.status())));
+});
+
+test('docs/directives.md has every directive and variable, and no other', () => {
+  const written = [...read('src/nginx/directives.cpp').matchAll(/(?:ngx_string|time_directive)\("(matrix_sync\w*)"/g)].map(([, name]) => name);
+  assert.deepEqual(sorted([...directives.matchAll(/^## (matrix_sync\w*)/gm)].map(([, name]) => name)), sorted(written));
+  const variables = [...read('src/nginx/variables.cpp').matchAll(/"(matrix_sync_\w+)"/g)].map(([, name]) => `$${name}`);
+  assert.deepEqual(sorted([...directives.matchAll(/\$matrix_sync_\w+/g)].map(([name]) => name)), sorted(variables));
+});
+
+/** What the source writes to the log, each line as the texts that it always has. */
+function logLines() {
+  const lines = [];
+  for (const file of fs.readdirSync(path.join(top, 'src'), { recursive: true }).filter((name) => name.endsWith('.cpp') || name.endsWith('failing.hpp'))) {
+    const source = read(`src/${file}`).replace(/"\s*\n\s*"/g, '');
+    const calls = /(?:\blog_?\(|\.write\(|log_change\(|log_line\(|lines_\.push_back\(|[^:]\bfailed\(|ngx_log_error\()(?=[^;{]*")([\s\S]*?);\n/g;
+    for (const [, call] of source.matchAll(calls)) {
+      if (/NGX_LOG_EMERG/.test(call)) continue; // the configuration's
+      const texts = [...call.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, text]) => text.split(/%\*?\w+/)).flat()
+        .map((text) => text.replace(/^matrix_sync: |^[:;,] ?| ?$/g, '').trim()).filter((text) => / /.test(text));
+      if (texts.length) lines.push({ file, texts });
+    }
+  }
+  return lines;
+}
+
+test('docs/operating.md has every log line, and no other', () => {
+  const cells = firstCells(part(operating, 'The error log').replace(/^\| \w+ (?=\|)/gm, '')).filter((cell) => cell.startsWith('`')).map((cell) => cell.slice(1, -1));
+  const lines = logLines();
+  assert.ok(lines.length >= 20 && cells.length >= 20, `${lines.length} calls, ${cells.length} rows`);
+  const plain = (text) => text.replace(/[:;,.…()]/g, '').replace(/ +/g, ' ').trim();
+  const missing = lines.filter(({ texts }) => !texts.every((text) => cells.some((cell) => plain(cell).includes(plain(text)))));
+  assert.deepEqual(missing, [], 'lines that the page lacks');
+  const all = lines.map(({ texts }) => plain(texts.join(' '))).join(' | ');
+  const invented = cells.filter((cell) => !cell.split(/…|;|\bWHY\b|\bN\b/).map(plain).filter((text) => / /.test(text)).every((text) => all.includes(text)));
+  assert.deepEqual(invented, [], 'lines that are not written');
+});
+
+test('the SQL of docs/operating.md is right', () => {
+  const blocks = [...operating.matchAll(/^```sql\n([\s\S]*?)^```/gm)].map(([, sql]) => sql);
+  assert.ok(blocks.length >= 5);
+  for (const sql of blocks) s.postgres.query(`BEGIN; ${sql} ROLLBACK;`);
 });

@@ -9,6 +9,7 @@
 #include "matrix_sync/homeserver.hpp"
 #include "matrix_sync/loop.hpp"
 #include "matrix_sync/rooms.hpp"
+#include "matrix_sync/status.hpp"
 #include "matrix_sync/store.hpp"
 #include "matrix_sync/task.hpp"
 
@@ -24,6 +25,16 @@ struct Settings {
     int sessions_per_device = 0;        ///< matrix_sync_sessions_per_device
 };
 
+/// What the access log may say of a request, as far as it has come.
+struct Facts {
+    std::string user;
+    std::string device;
+    std::string session;
+    std::string streams;                 ///< that the session asks for: `room_list,typing`
+    std::optional<Milliseconds> waited;  ///< for news; none where it never came to that
+    std::string news;                    ///< the streams that the answer has something of
+};
+
 /// One POST: `authorization` is the header's value, empty when there is none; `query` the part behind `?`, as it came.
 struct Request {
     std::string authorization;
@@ -32,6 +43,7 @@ struct Request {
     Client client;
     std::shared_ptr<Homeserver> homeserver;  ///< of the location
     const Settings* settings = nullptr;
+    Facts* facts = nullptr;  ///< filled in as they become known; outlives the task, and may be null
 };
 
 struct Reply {
@@ -44,21 +56,6 @@ struct Reply {
 Reply error_reply(int status, std::string_view errcode, std::string_view error, std::optional<Milliseconds> retry_after = std::nullopt);
 
 enum class LogLevel { error, warn, notice, info };
-
-/// What the status page shows of one service; numbers since the worker started, unless they are of now.
-struct Status {
-    std::uint64_t requests = 0;
-    std::uint64_t waiting = 0;  ///< now
-    std::uint64_t devices = 0;  ///< now, in memory
-    std::uint64_t owned = 0;    ///< now, polled by this worker
-    std::uint64_t polls = 0;
-    std::uint64_t polls_in_flight = 0;  ///< now, waiting for the homeserver or being read
-    std::uint64_t polls_failed = 0;
-    std::uint64_t polls_failing = 0;  ///< now, devices whose last poll failed
-    Milliseconds stalest{};           ///< now: the longest that a polled device has been without a good answer
-    std::uint64_t ingests = 0;
-    std::uint64_t sessions = 0;  ///< now, in memory
-};
 
 class Service {
   public:

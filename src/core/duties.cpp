@@ -31,7 +31,7 @@ Task<void> Service::Impl::housekeeping() {
         } catch (const DatabaseUnavailable&) {
             // Next time.
         } catch (const std::exception& error) {
-            worker.log(LogLevel::error, std::string("housekeeping failed: ") + error.what());
+            housekeeping_failed.write(LogLevel::error, std::string("what is unused is not cleared away, trying again: ") + error.what());
         }
         access.forget();
         sessions.forget(settings->poll_idle);
@@ -136,6 +136,7 @@ void Service::Impl::told(std::string_view message) {
 
 Task<void> Service::Impl::close() {
     worker.closing = true;
+    worker.failing.close();
     worker.registered.notify();
     keeping.cancel();
     following.cancel();
@@ -152,7 +153,8 @@ Task<void> Service::Impl::close() {
         }
         co_await worker.workers.leave();
     } catch (const std::exception& error) {
-        worker.log(LogLevel::warn, std::string("devices could not be handed over: ") + error.what());
+        worker.log(LogLevel::warn,
+                   std::string("devices could not be handed over, other workers take them in some seconds: ") + error.what());
     }
 }
 
@@ -160,13 +162,25 @@ Status Service::Impl::status() const {
     Status now = worker.status;
     now.devices = devices.size();
     now.sessions = sessions.size();
+    now.tokens_refused = access.refusals();
+    now.polls_failing = worker.failing.count();
+    Milliseconds stalest{};
+    Milliseconds tail_lag{};
     for (const auto& [key, served] : devices) {
         const Poller& poller = served->poller;
-        if (!poller.polls()) continue;
-        ++now.owned;
-        if (poller.failing()) ++now.polls_failing;
-        now.stalest = std::max<Milliseconds>(now.stalest, worker.loop.now() - poller.last_good());
+        if (poller.polls()) {
+            ++now.owned;
+            stalest = std::max<Milliseconds>(stalest, worker.loop.now() - poller.last_good());
+        } else if (poller.follows()) {
+            ++now.followed;
+            tail_lag = std::max(tail_lag, poller.tail_lag());
+        }
     }
+    now.stalest_ms = static_cast<std::uint64_t>(stalest.count());
+    now.tail_lag_ms = static_cast<std::uint64_t>(tail_lag.count());
+    worker.cache.report(now);
+    now.member_lists = worker.member_lists.rooms();
+    now.members_in_lists = worker.member_lists.kept();
     return now;
 }
 

@@ -75,6 +75,22 @@ struct Waiting {
     std::uint64_t& count;
 };
 
+/// Time that a request spends waiting for news, also when it ends by the client hanging up.
+struct Waited {
+    Waited(const Loop& of, Facts& facts_of) : loop(of), facts(facts_of), began(of.now()) {}
+    Waited(const Waited&) = delete;
+    Waited& operator=(const Waited&) = delete;
+    ~Waited() { facts.waited = facts.waited.value_or(Milliseconds{0}) + (loop.now() - began); }
+    const Loop& loop;
+    Facts& facts;
+    Instant began;
+};
+
+void add_name(std::string& names, std::string_view name) {
+    if (!names.empty()) names += ',';
+    names += name;
+}
+
 }  // namespace
 
 Reply error_reply(int status, std::string_view errcode, std::string_view error, std::optional<Milliseconds> retry_after) {
@@ -85,10 +101,11 @@ Reply error_reply(int status, std::string_view errcode, std::string_view error, 
 
 Task<Reply> Service::Impl::answer(Request request) {
     std::string access_token = bearer(request.authorization);
-    ++worker.status.requests;
     settings = request.settings;
     co_await known_to_database();
     DeviceRow row = co_await access.check(access_token, request.client, request.homeserver);
+    request.facts->user = row.user.value;
+    request.facts->device = row.device.value;
     RequestQuery query = parse_query(request.query);
     Json body = parse_body(request.body);
     Turn turn;
@@ -97,6 +114,8 @@ Task<Reply> Service::Impl::answer(Request request) {
     } else {
         turn = co_await go_on(row.key, query.since, std::move(body), request.settings->session_expiry);
     }
+    turn.facts = request.facts;
+    say_what_is_asked(turn);
     const Milliseconds timeout = std::min(query.timeout, request.settings->max_timeout);
 
     Hold hold(serve(row));
@@ -113,8 +132,16 @@ Task<Reply> Service::Impl::answer(Request request) {
         co_await first_poll(served, access_token, request.settings->first_poll_timeout);
         co_await served.poller.reach_end();
         co_await open(served, turn, request.settings->sessions_per_device);
+        request.facts->session = turn.session->id.value;
     }
     co_return co_await wait(served, credential, std::move(turn), timeout);
+}
+
+void Service::Impl::say_what_is_asked(const Turn& turn) {
+    if (turn.session) turn.facts->session = turn.session->id.value;
+    for (std::size_t i = 0; i < kStreams; ++i) {
+        if (turn.filter->stream(i)) add_name(turn.facts->streams, stream_kinds()[i].name);
+    }
 }
 
 /// A worker that has just started, or was cut off for a moment, is registered soon.
@@ -200,7 +227,9 @@ Task<Reply> Service::Impl::later_pages(Served& served, const Credential& credent
         if (!stream) throw no_such_page();
         std::string part;
         co_await stream->read_page(from, *turn.pages[i], part);
-        if (!part.empty()) json.key(stream_kinds()[i].name).raw(part);
+        if (part.empty()) continue;
+        json.key(stream_kinds()[i].name).raw(part);
+        add_name(turn.facts->news, stream_kinds()[i].name);
     }
     json.end_object();
     Reply reply;
@@ -220,6 +249,7 @@ Task<void> Service::Impl::first_poll(Served& served, const std::string& access_t
 
 Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Turn turn, Milliseconds timeout) {
     Waiting waiting(worker.status.waiting);
+    turn.facts->waited = Milliseconds{0};
     Session& session = *turn.session;
     std::uint64_t mine = session.newest_request = ++requests;
     served.device.changed().notify();
@@ -242,12 +272,14 @@ Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Tu
         }
         // Something may have come while the streams were read; each read has moved its cursor on.
         if (news) continue;
+        Waited waited(worker.loop, *turn.facts);
         co_await served.device.changed().wait(std::max(until - worker.loop.now(), Instant{0}));
     }
 }
 
 Task<std::string> Service::Impl::compose(Served& served, const Credential& credential, Turn& turn) {
     std::string streams;
+    turn.facts->news.clear();
     Reading from = reading(served, credential, turn);
     turn.token.log = std::max(turn.token.log, served.device.end());
     for (std::size_t i = 0; i < kStreams; ++i) {
@@ -259,6 +291,7 @@ Task<std::string> Service::Impl::compose(Served& served, const Credential& crede
         streams += ",\"";
         streams += stream_kinds()[i].name;
         streams += "\":";
+        add_name(turn.facts->news, stream_kinds()[i].name);
         streams += part;
     }
     for (const Cursor& cursor : turn.token.cursors) turn.token.log = std::max(turn.token.log, cursor.at);
@@ -278,19 +311,30 @@ Service::Service(Parts parts) : impl_(std::make_unique<Impl>(std::move(parts))) 
 Service::~Service() = default;
 
 Task<Reply> Service::serve(Request request) {
+    Facts nobody_asks;
+    if (!request.facts) request.facts = &nobody_asks;
+    Status& status = impl_->worker.status;
+    ++status.requests;
+    std::optional<MatrixError> failure;
     try {
-        co_return co_await impl_->answer(std::move(request));
+        Reply reply = co_await impl_->answer(std::move(request));
+        status.replied(reply.status, "");
+        co_return reply;
     } catch (const MatrixError& error) {
-        co_return reply_of(error);
+        failure = error;
     } catch (const DatabaseUnavailable&) {
-        co_return reply_of(unavailable());
+        failure = unavailable();
     } catch (const StatementFailed& error) {
-        impl_->worker.log(LogLevel::error, "statement failed (" + error.sqlstate + "): " + error.what());
-        co_return reply_of(unavailable());
+        impl_->statement_failed.write(LogLevel::error, "a request is answered with 503, PostgreSQL refuses a statement (SQLSTATE " +
+                                                           error.sqlstate + "): " + error.what());
+        failure = unavailable();
     } catch (const std::exception& error) {
-        impl_->worker.log(LogLevel::error, std::string("request failed: ") + error.what());
-        co_return error_reply(500, "M_UNKNOWN", "Internal server error");
+        impl_->request_failed.write(LogLevel::error,
+                                    std::string("a request is answered with 500, by an error of this module: ") + error.what());
+        failure.emplace(500, "M_UNKNOWN", "Internal server error");
     }
+    status.replied(failure->status, failure->errcode);
+    co_return reply_of(*failure);
 }
 
 Task<void> Service::close() {

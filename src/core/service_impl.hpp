@@ -11,6 +11,7 @@
 #include "core/devices/device.hpp"
 #include "core/devices/poller.hpp"
 #include "core/devices/worker.hpp"
+#include "core/seldom.hpp"
 #include "core/sessions/filter.hpp"
 #include "core/sessions/sessions.hpp"
 #include "core/sessions/token.hpp"
@@ -38,6 +39,7 @@ struct Turn {
     PagesAsked pages;
     std::array<Show, kStreams> shows{};
     bool at_once = false;  ///< a stream shows how things are now
+    Facts* facts = nullptr;
 };
 
 struct Service::Impl : WorkerStore::Mail {
@@ -52,6 +54,7 @@ struct Service::Impl : WorkerStore::Mail {
     Task<Reply> answer(Request request);
     Task<void> known_to_database();
     static Turn begin_turn(Json body);
+    static void say_what_is_asked(const Turn& turn);
     Task<Turn> go_on(DeviceKey device, std::string_view since, Json body, Milliseconds expiry);
     Task<void> open(Served& served, Turn& turn, int most);
     Task<void> come_back(Served& served, Turn& turn, bool may_wait);
@@ -84,6 +87,9 @@ struct Service::Impl : WorkerStore::Mail {
     const Settings* settings = nullptr;  ///< of the last request
     std::uint64_t requests = 0;
     Instant expired{};
+    SeldomLine statement_failed{worker.loop, worker.log};
+    SeldomLine request_failed{worker.loop, worker.log};
+    SeldomLine housekeeping_failed{worker.loop, worker.log};
     Job keeping;
     Job following;
 };

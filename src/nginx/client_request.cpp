@@ -181,6 +181,7 @@ void ClientRequest::run() {
     request.query = view(r_->args);
     request.body = std::move(body_);
     request.client = client_facts(r_);
+    request.facts = &request_context(r_)->facts;
 
     worker->add(*this);
     wait_for_hang_up();

@@ -177,7 +177,6 @@ void NginxDatabase::close() {
 
 Query NginxDatabase::run(const Statement& statement, Params params) {
     ++counted_.queries;
-    count(statement);
     auto query = std::make_shared<PendingQuery>(loop_);
     if (!first().connection.is_open() && starting()) {
         early_.push_back({&statement, std::move(params), query});
@@ -196,14 +195,9 @@ Task<std::unique_ptr<Transaction>> NginxDatabase::begin() {
 }
 
 std::shared_ptr<PendingQuery> NginxDatabase::send(Line& line, const Statement& statement, const Params& params) {
-    count(statement);
     auto query = std::make_shared<PendingQuery>(loop_);
     line.connection.send(statement, params, query);
     return query;
-}
-
-void NginxDatabase::count(const Statement& statement) {
-    ++counted_.statements[statement.name];
 }
 
 NginxDatabase::Line& NginxDatabase::line_of(Connection& connection) {
@@ -297,9 +291,9 @@ void NginxDatabase::notified(std::string_view channel, std::string_view payload)
 
 DatabaseStatus NginxDatabase::status() const {
     DatabaseStatus status = counted_;
-    status.connected = lines_.front()->connection.is_open();
+    status.connected = lines_.front()->connection.is_open() ? 1 : 0;
     for (const auto& line : lines_) {
-        status.connections += line->connection.is_open();
+        status.connections += line->connection.is_open() ? 1 : 0;
         status.errors += line->connection.refused();
     }
     for (Link* turn = &turns_.next(); turn != &turns_; turn = &turn->next()) ++status.waiting;

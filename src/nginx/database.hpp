@@ -15,20 +15,9 @@
 #include "matrix_sync/service.hpp"
 #include "nginx/connection.hpp"
 #include "nginx/conninfo.hpp"
+#include "nginx/figures.hpp"
 
 namespace matrix_sync {
-
-/// What the status page shows; counts since the worker started.
-struct DatabaseStatus {
-    bool connected = false;
-    unsigned connections = 0;  ///< open now
-    unsigned waiting = 0;      ///< now, for a connection
-    std::uint64_t queries = 0;
-    std::uint64_t transactions = 0;
-    std::uint64_t errors = 0;                         ///< statements that PostgreSQL refused
-    std::uint64_t lost = 0;                           ///< times that the first connection was lost
-    std::map<std::string, std::uint64_t> statements;  ///< by name, alone or in a transaction
-};
 
 class NginxDatabase final : public Database, private Connection::Owner {
   public:
@@ -65,7 +54,6 @@ class NginxDatabase final : public Database, private Connection::Owner {
     void open_another();
     void give(Line& line);
     void fail_turns(const std::string& why);
-    void count(const Statement& statement);
     std::shared_ptr<PendingQuery> send(Line& line, const Statement& statement, const Params& params);
 
     struct Early {

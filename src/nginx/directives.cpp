@@ -83,8 +83,17 @@ char* set_database(ngx_conf_t* cf, ngx_command_t*, void* data) {
 
 char* set_status(ngx_conf_t* cf, ngx_command_t*, void* data) {
     auto& conf = *static_cast<LocationConf*>(data);
-    if (conf.status) return is_duplicate();
-    conf.status = 1;
+    if (conf.status != StatusFormat::off) return is_duplicate();
+    conf.status = StatusFormat::json;
+    if (cf->args->nelts > 1) {
+        ngx_str_t format = argument(cf);
+        if (view(format) == "prometheus") {
+            conf.status = StatusFormat::prometheus;
+        } else if (view(format) != "json") {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"matrix_sync_status\" has \"json\" and \"prometheus\", not \"%V\"", &format);
+            return failed();
+        }
+    }
     auto* core = static_cast<ngx_http_core_loc_conf_t*>(ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module));
     core->handler = serve_status;
     return NGX_CONF_OK;
@@ -166,7 +175,8 @@ ngx_command_t directives[] = {
      offsetof(LocationConf, sessions_per_device), &sessions_bounds},
     {ngx_string("matrix_sync_body_size"), anywhere | NGX_CONF_TAKE1, ngx_conf_set_size_slot, NGX_HTTP_LOC_CONF_OFFSET,
      offsetof(LocationConf, body_size), &not_zero},
-    {ngx_string("matrix_sync_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0, nullptr},
+    {ngx_string("matrix_sync_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0,
+     nullptr},
     ngx_null_command,
 };
 

@@ -7,6 +7,7 @@
 namespace matrix_sync {
 
 class WorkerProcess;
+struct FiguresZone;
 
 /// The named location that polls run in: generated from a URL, or the operator's own. Allocated with the configuration.
 struct PollLocation {
@@ -18,6 +19,9 @@ struct PollLocation {
     ngx_uint_t line;
 };
 
+/// What `matrix_sync_status` answers with.
+enum class StatusFormat : ngx_uint_t { off, json, prometheus };
+
 /// A connection string. Two that are equal are one database.
 struct DatabaseConf {
     ngx_str_t conninfo;
@@ -26,7 +30,7 @@ struct DatabaseConf {
 
 struct LocationConf {
     ngx_flag_t enabled;
-    ngx_flag_t status;
+    StatusFormat status;
     PollLocation* poll;
     DatabaseConf* database;
     ngx_int_t database_connections;
@@ -47,6 +51,7 @@ struct MainConf {
     ngx_array_t locations;       ///< LocationConf*: all that are enabled
     ngx_array_t poll_locations;  ///< PollLocation*
     ngx_uint_t generated;        ///< poll locations so far
+    FiguresZone* figures;        ///< of all workers; null where no location says matrix_sync
     WorkerProcess* worker;       ///< of this process
 };
 

@@ -2,8 +2,10 @@
 #include "nginx/client_request.hpp"
 #include "nginx/directives.hpp"
 #include "nginx/error_page.hpp"
+#include "nginx/figures.hpp"
 #include "nginx/ngx.hpp"
 #include "nginx/poll_request.hpp"
+#include "nginx/variables.hpp"
 #include "nginx/worker_process.hpp"
 
 namespace matrix_sync {
@@ -19,6 +21,10 @@ ngx_int_t after_configuration(ngx_conf_t* cf) {
     *handler = take_method;
     add_error_page_filters();
     add_poll_filters();
+    if (main.locations.nelts > 0) {
+        ngx_int_t rc = guard(cf->log, ngx_int_t{NGX_ERROR}, [&] { return add_figures_zone(cf, main); });
+        if (rc != NGX_OK) return rc;
+    }
     return find_poll_locations(cf, main);
 }
 
@@ -39,7 +45,7 @@ void end_process(ngx_cycle_t* cycle) {
 }
 
 ngx_http_module_t context{
-    nullptr,               // preconfiguration
+    add_variables,         // preconfiguration
     after_configuration,   // postconfiguration
     create_main_conf,      // create main configuration
     nullptr,               // init main configuration

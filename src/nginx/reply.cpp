@@ -29,10 +29,10 @@ bool add_response_header(ngx_http_request_t* r, std::string_view name, std::stri
     return true;
 }
 
-bool set_reply_headers(ngx_http_request_t* r, const Reply& reply) {
+bool set_reply_headers(ngx_http_request_t* r, const Reply& reply, std::string_view type) {
     r->headers_out.status = static_cast<ngx_uint_t>(reply.status);
     r->headers_out.content_length_n = static_cast<off_t>(reply.body.size());
-    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type = ngx_text(type);
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = nullptr;
     return add_headers(r, reply);
@@ -48,9 +48,9 @@ ngx_buf_t* last_buffer(ngx_http_request_t* r, std::string& body) {
     return buffer;
 }
 
-ngx_int_t send_reply(ngx_http_request_t* r, Reply reply) {
+ngx_int_t send_reply(ngx_http_request_t* r, Reply reply, std::string_view type) {
     auto* body = make_in_request<std::string>(r);
-    if (!body || !set_reply_headers(r, reply)) return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (!body || !set_reply_headers(r, reply, type)) return NGX_HTTP_INTERNAL_SERVER_ERROR;
     *body = std::move(reply.body);
     ngx_buf_t* buffer = last_buffer(r, *body);
     if (!buffer) return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -7,11 +7,11 @@
 
 namespace matrix_sync {
 
-/// The result is for ngx_http_finalize_request().
-ngx_int_t send_reply(ngx_http_request_t* r, Reply reply);
+/// The result is for ngx_http_finalize_request(). `type` has to live as long as the request.
+ngx_int_t send_reply(ngx_http_request_t* r, Reply reply, std::string_view type = "application/json");
 
 /// Status, content type, length and headers of it.
-bool set_reply_headers(ngx_http_request_t* r, const Reply& reply);
+bool set_reply_headers(ngx_http_request_t* r, const Reply& reply, std::string_view type = "application/json");
 /// The whole and only buffer of a response's body, which has to live as long as the request.
 ngx_buf_t* last_buffer(ngx_http_request_t* r, std::string& body);
 

@@ -12,6 +12,7 @@ class ClientRequest;
 
 struct RequestContext {
     ClientRequest* client = nullptr;
+    Facts facts;
     std::string page;            ///< sent in place of nginx's own
     bool replaces_page = false;  ///< it has not been sent yet
 };

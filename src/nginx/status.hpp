@@ -1,4 +1,5 @@
-// What `matrix_sync_status` shows: this worker's state, as JSON, for operators and for tests that wait for a condition.
+// What `matrix_sync_status` shows: the figures of all workers of this host, as JSON or in Prometheus' text format, for operators and for
+// tests that wait for a condition.
 #pragma once
 
 #include "nginx/ngx.hpp"

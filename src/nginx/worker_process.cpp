@@ -11,6 +11,7 @@ namespace matrix_sync {
 namespace {
 
 constexpr ngx_msec_t longest_stop = 5000;
+constexpr Milliseconds publish_every{1000};
 constexpr ngx_uint_t connections_of_device = 3;  // a waiting client, the poll, and its connection to the homeserver
 
 unsigned connections_of(const MainConf& conf, const LocationConf& of) {
@@ -30,20 +31,23 @@ WorkerProcess* WorkerProcess::current() {
     return conf ? conf->worker : nullptr;
 }
 
-WorkerProcess::WorkerProcess(MainConf& conf, ngx_cycle_t& cycle) : budget_(ConnectionBudget::of_this_worker()) {
+WorkerProcess::WorkerProcess(MainConf& conf, ngx_cycle_t& cycle) : conf_(conf), budget_(ConnectionBudget::of_this_worker()) {
     std::map<std::string_view, Site*> by_conninfo;
     auto** locations = static_cast<LocationConf**>(conf.locations.elts);
     for (ngx_uint_t i = 0; i < conf.locations.nelts; ++i) {
         const LocationConf& location = *locations[i];
         Site*& site = by_conninfo[view(location.database->conninfo)];
         if (!site) site = sites_.emplace_back(std::make_unique<Site>(loop_, *location.database, connections_of(conf, location))).get();
+        poll_logs_.try_emplace(location.poll->location, *location.poll->location);
         places_.emplace(&location, Place{*site, std::make_shared<NginxHomeserver>(loop_, budget_, *location.poll)});
     }
     watch(cycle);
     announce(cycle);
+    publish();
 }
 
 WorkerProcess::~WorkerProcess() {
+    clear_figures(conf_);
     stopping_.cancel();
     while (requests_.linked()) {
         auto& request = static_cast<OpenRequest&>(requests_.next());
@@ -54,6 +58,22 @@ WorkerProcess::~WorkerProcess() {
     sites_.clear();
     if (guard_.timer_set) ngx_del_timer(&guard_);
     unwatch();
+}
+
+Figures WorkerProcess::figures() const {
+    Figures figures;
+    figures.worker.written_ms = ngx_current_msec;
+    figures.worker.pid = static_cast<std::uint64_t>(ngx_pid);
+    figures.worker.connections = budget_.total;
+    figures.worker.connections_used = budget_.in_use();
+    figures.worker.connections_free = ngx_cycle->free_connection_n;
+    for (const auto& site : sites_) figures.sites.push_back({site->service().status(), site->database().status()});
+    return figures;
+}
+
+void WorkerProcess::publish() {
+    write_figures(conf_, figures());
+    loop_.arm(publishing_, publish_every);
 }
 
 void WorkerProcess::announce(ngx_cycle_t& cycle) const {
@@ -94,7 +114,8 @@ void WorkerProcess::stop() {
     guard_.handler = [](ngx_event_t* event) {
         auto* self = static_cast<WorkerProcess*>(static_cast<ngx_connection_t*>(event->data)->data);
         guard(event->log, [&] {
-            log_line(NGX_LOG_WARN, event->log, "stopping took longer than 5 s, what is left is given up");
+            log_line(NGX_LOG_WARN, event->log,
+                     "stopping took longer than 5 s: what is left is given up, other workers take the devices in some seconds");
             self->close_databases();
         });
     };
@@ -112,7 +133,8 @@ Task<void> WorkerProcess::close_service(Service& service) {
     try {
         co_await service.close();
     } catch (const std::exception& error) {
-        log_line(NGX_LOG_WARN, ngx_cycle->log, error.what());
+        log_line(NGX_LOG_WARN, ngx_cycle->log,
+                 std::string("devices could not be handed over, other workers take them in some seconds: ") + error.what());
     }
 }
 

@@ -9,8 +9,10 @@
 #include "matrix_sync/task.hpp"
 #include "nginx/callback.hpp"
 #include "nginx/directives.hpp"
+#include "nginx/figures.hpp"
 #include "nginx/homeserver.hpp"
 #include "nginx/loop.hpp"
+#include "nginx/poll_log.hpp"
 #include "nginx/site.hpp"
 
 namespace matrix_sync {
@@ -37,8 +39,9 @@ class WorkerProcess {
 
     Task<Reply> serve(const LocationConf& conf, Request request);
     void add(OpenRequest& request) { request.insert_before(requests_); }
-    const ConnectionBudget& budget() const { return budget_; }
     const std::vector<std::unique_ptr<Site>>& sites() const { return sites_; }
+    /// Puts this worker's figures where all of them are.
+    void publish();
 
     /// Of this process; nullptr in one that serves nobody.
     static WorkerProcess* current();
@@ -48,6 +51,7 @@ class WorkerProcess {
         Site& site;
         std::shared_ptr<NginxHomeserver> homeserver;
     };
+    Figures figures() const;
     void announce(ngx_cycle_t& cycle) const;
     void watch(ngx_cycle_t& cycle);
     void unwatch();
@@ -56,8 +60,10 @@ class WorkerProcess {
     Task<void> close_service(Service& service);
     void close_databases();
 
+    const MainConf& conf_;
     NginxLoop loop_;
     ConnectionBudget budget_;
+    std::map<ngx_http_core_loc_conf_t*, PollLog> poll_logs_;
     std::vector<std::unique_ptr<Site>> sites_;
     std::map<const LocationConf*, Place> places_;
     Link requests_;
@@ -66,6 +72,7 @@ class WorkerProcess {
     ngx_event_t guard_{};  ///< holds the worker while it stops
     Job stopping_;
     bool databases_closed_ = false;
+    Callback publishing_{[this] { publish(); }};
 };
 
 }  // namespace matrix_sync

@@ -170,6 +170,7 @@ void Ingestion::set_aside(RoomWork& work) {
         sending_.send(insert_aside, std::move(params));
     }
     if (work.without_state) results_[work.delivery].without_state.push_back(work.room);
+    if (!work.aside.empty()) return;  // that has been said
     lines_.push_back(name + ": room " + work.room.value + " is set aside and tried again with its next part: " + work.failure);
 }
 

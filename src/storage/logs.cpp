@@ -164,7 +164,10 @@ void cut(std::vector<T>& rows, Position to) {
 }  // namespace
 
 PostgresLogs::PostgresLogs(Database& database, Loop& loop, std::function<void(std::string)> log)
-    : database_(database), log_(std::move(log)), queue_(std::make_unique<IngestQueue>(database, loop, log_)) {}
+    : database_(database),
+      log_(std::move(log)),
+      user_refused_(loop, [log = log_](LogLevel, const std::string& text) { log(text); }),
+      queue_(std::make_unique<IngestQueue>(database, loop, log_)) {}
 
 PostgresLogs::~PostgresLogs() = default;
 
@@ -195,8 +198,8 @@ Task<DeviceRow> PostgresLogs::add_device(UserId user, DeviceId device) {
     Rows servers = co_await server_query;
     if (servers.text(0, 0) != server) {
         const std::string owner(servers.text(0, 0));
-        log_("user " + user.value + " is refused: this database belongs to the homeserver " + owner +
-             "; give the locations of each homeserver a database of its own (matrix_sync_database)");
+        user_refused_.write(LogLevel::warn, "user " + user.value + " is refused: this database belongs to the homeserver " + owner +
+                                                "; give the locations of each homeserver a database of its own (matrix_sync_database)");
         throw MatrixError(403, "M_FORBIDDEN", "This server serves users of another homeserver");
     }
     Query inserted = transaction->run(insert_device, key);

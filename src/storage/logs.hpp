@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/seldom.hpp"
 #include "matrix_sync/database.hpp"
 #include "matrix_sync/store.hpp"
 
@@ -39,6 +40,7 @@ class PostgresLogs : public LogStore {
 
     Database& database_;
     std::function<void(std::string)> log_;
+    SeldomLine user_refused_;
     std::unique_ptr<class IngestQueue> queue_;
 };
 

@@ -128,11 +128,12 @@ Task<void> PostgresWorkers::stay_alive() {
                 forget_self();
                 continue;
             }
-            if (!std::exchange(logged_, {}).empty()) log_(LogLevel::notice, "matrix_sync is registered with its database again");
+            if (!std::exchange(logged_, {}).empty()) log_(LogLevel::notice, "registered with the database again");
         } catch (const SchemaRefused& refused) {
-            log_change(LogLevel::error, std::string("matrix_sync cannot use its database: ") + refused.what());
+            log_change(LogLevel::error,
+                       std::string("the database cannot be used, requests are answered with 503 until it can: ") + refused.what());
         } catch (const std::exception& failure) {
-            log_change(LogLevel::warn, std::string("matrix_sync cannot reach its database, and tries again: ") + failure.what());
+            log_change(LogLevel::warn, std::string("this worker cannot be registered with the database, trying again: ") + failure.what());
         }
         if (self_) {
             retry = first_retry;

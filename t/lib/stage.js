@@ -73,18 +73,19 @@ class Stage {
     return request({ port: this.port, ...options });
   }
 
-  /** The status page; of the worker that happens to answer. */
+  /** The status page: the worker that answers shows its own figures as of now, those of others as of some time in the last second. */
   async status(agent) {
     const { body } = await this.request({ method: 'GET', path: '/status', agent });
     return JSON.parse(body);
   }
 
-  /** A figure of the status page wherever it stands, added up over the services of all workers that answer. */
+  /** A figure of the status page wherever it stands, added up over all workers, each asked for its own. */
   async figure(name) {
     let sum = 0;
     for (const pid of this.nginx.workerPids()) {
       const agent = this.workers > 1 ? await agentTo(this.port, pid) : undefined;
-      sum += figures(await this.status(agent), name);
+      const { workers } = await this.status(agent);
+      sum += figures(workers.find((worker) => worker.pid === pid), name);
       agent?.destroy();
     }
     return sum;
@@ -107,7 +108,7 @@ class Stage {
 }
 
 function figures(value, name) {
-  if (value === null || typeof value !== 'object') return 0;
+  if (!value || typeof value !== 'object') return 0;
   return Object.entries(value).reduce((sum, [key, inner]) => sum + (key === name && typeof inner === 'number' ? inner : figures(inner, name)), 0);
 }
 

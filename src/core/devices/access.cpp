@@ -119,6 +119,7 @@ Task<void> Access::refuse(std::string token, MatrixError why) {
     known.row = {};
     known.refusal = std::move(why);
     known.refused = loop_.now();
+    ++refusals_;
     co_await tokens_.forget_token(token);
 }
 

@@ -31,6 +31,8 @@ class Access {
     const MatrixError* refusal(const std::string& token) const;
     /// Asks no more: those who wait for an answer get DatabaseUnavailable.
     void stop();
+    /// Tokens that the homeserver has refused so far.
+    std::uint64_t refusals() const { return refusals_; }
     /// Forgets what has not been used for long.
     void forget();
 
@@ -50,6 +52,7 @@ class Access {
     LogStore& logs_;
     TokenStore& tokens_;
     std::unordered_map<std::string, Known> known_;
+    std::uint64_t refusals_ = 0;
 };
 
 }  // namespace matrix_sync

@@ -55,11 +55,13 @@ std::optional<Lease> Poller::stop() {
     job_.cancel();
     tell_followers("free");
     followers_.clear();
+    failing_.reset();
     set_synced(false);
     return std::exchange(lease_, std::nullopt);
 }
 
 void Poller::told_news(Position end) {
+    if (end > device_.end() && told_end_ <= device_.end()) told_at_ = worker_.loop.now();
     told_end_ = std::max(told_end_, end);
     if (!lease_) trouble_.reset();
     wake_.notify();
@@ -88,8 +90,19 @@ void Poller::told_follow(WorkerKey follower) {
     worker_.workers.tell(follower, "news " + std::to_string(device_.key.value) + " " + std::to_string(device_.end().value));
 }
 
+Milliseconds Poller::tail_lag() const {
+    return told_end_ > device_.end() ? worker_.loop.now() - told_at_ : Milliseconds{0};
+}
+
+/// For the log and the status page.
+void Poller::failed(PollFailure kind, const std::string& text) {
+    worker_.status.failed(kind);
+    if (!failing_) failing_.emplace(worker_.failing);
+    worker_.failing.failed(name() + ": " + text);
+}
+
 std::optional<DeviceRow> Poller::following() const {
-    if (!job_.running() || lease_ || !owner_) return std::nullopt;
+    if (!follows()) return std::nullopt;
     return DeviceRow{device_.key, device_.user, device_.id, owner_, device_.end(), device_.whole()};
 }
 
@@ -119,9 +132,11 @@ Task<void> Poller::run() {
         Milliseconds rest = worker_.jittered(kRetry * (1 << failed_roles_));
         failed_roles_ = std::min(failed_roles_ + 1, kMostDoublings);
         // While the database is away, one line of its own says so for all devices.
-        if (worker_.self) worker_.log(LogLevel::warn, name() + ": polling rests for " + std::to_string(rest.count()) + " ms: " + why);
+        if (worker_.self)
+            failed(PollFailure::database, "the database is in the way: " + why + "; again in " + std::to_string(rest.count()) + " ms");
         co_await loop_sleep(worker_.loop, rest);
     }
+    failing_.reset();
     set_synced(false);
 }
 
@@ -164,6 +179,7 @@ Task<void> Poller::follow(const DeviceRow& row) {
     worker_.workers.tell(owner_, "follow " + std::to_string(device_.key.value) + " " + std::to_string(worker_.self.value));
     std::vector<Entry> typing = co_await worker_.logs.typing(device_.key, Typing::kExpiry);
     device_.restart(row, typing);
+    failing_.reset();
     set_synced(true);
     while (!owner_gone_ && idle_left() > Milliseconds{0} && !worker_.closing) {
         if (told_end_ > device_.end() || !device_.whole()) co_await catch_up();
@@ -172,6 +188,7 @@ Task<void> Poller::follow(const DeviceRow& row) {
 }
 
 Task<void> Poller::catch_up() {
+    const bool behind = told_end_ > device_.end();
     for (;;) {
         Position before = device_.end();
         Position told = told_end_;
@@ -183,6 +200,7 @@ Task<void> Poller::catch_up() {
         told_end_ = std::min(told_end_, device_.end());
         break;
     }
+    if (behind) worker_.status.tail_time.add(worker_.loop.now() - told_at_);
 }
 
 Milliseconds Poller::idle_left() const {

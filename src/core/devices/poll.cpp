@@ -74,6 +74,7 @@ struct LeaseLost {};
 
 /// The homeserver answered, but not with what was asked for.
 struct PollFailed {
+    PollFailure kind;
     std::string why;
     std::optional<Milliseconds> at_least;
 };
@@ -83,24 +84,28 @@ struct PollFailed {
 Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
     failures_ = 0;
     while (co_await wanted()) {
+        PollFailure kind{};
         std::string why;
         std::optional<Milliseconds> at_least;
         try {
             Credential credential = credentials_.front();
             co_await poll_once(credential, lease, since);
         } catch (const LeaseLost&) {
-            worker_.log(LogLevel::notice, name() + ": another worker polls now");
+            worker_.log(LogLevel::info, name() + ": another worker polls now, this one follows it");
             lease_.reset();
             co_return;
         } catch (const HomeserverUnavailable& error) {
+            kind = PollFailure::unreachable;
             why = error.what();
         } catch (const HomeserverNonsense& error) {
+            kind = PollFailure::nonsense;
             why = error.what();
         } catch (const PollFailed& failed) {
+            kind = failed.kind;
             why = failed.why;
             at_least = failed.at_least;
         }
-        if (!why.empty()) co_await rest_after_failure(std::move(why), at_least);
+        if (!why.empty()) co_await rest_after_failure(kind, std::move(why), at_least);
     }
     if (worker_.closing) co_return;
     unreleased_ = std::exchange(lease_, std::nullopt);
@@ -114,6 +119,7 @@ Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
 Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::optional<std::string>& since) {
     std::optional<FirstPoll> first;
     if (!since) {
+        InFlight waiting(worker_.status.first_polls_waiting);
         while (worker_.first_polls >= kMostFirstPolls) co_await worker_.first_poll_ended.wait();
         first.emplace(worker_);
     }
@@ -126,12 +132,13 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
     if (!exchange) {
         trouble_.emplace(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
         trouble_->retry_after = Milliseconds{5'000};
-        throw PollFailed{"no connections to spare (worker_connections)", std::nullopt};
+        throw PollFailed{PollFailure::no_connections, "no connections to spare (worker_connections)", std::nullopt};
     }
     Milliseconds limit = since ? credential.settings->poll_timeout + kGrace : kFirstPollLimit;
     Exchange::Head head = co_await within(worker_.loop, limit, exchange->head());
     if (!head.from_homeserver) {
-        throw PollFailed{"nginx itself answered " + std::to_string(head.status) + ": is the homeserver down, or does the location refuse?",
+        throw PollFailed{PollFailure::unreachable,
+                         "nginx itself answered " + std::to_string(head.status) + ": is the homeserver down, or does the location refuse?",
                          std::nullopt};
     }
     if (head.status == 401) {
@@ -142,13 +149,15 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
         std::string body = co_await read_all(worker_.loop, *exchange, kMostError);
         MatrixError error = passed_on(head.status, body);
         if (head.status == 429) trouble_ = error;
-        throw PollFailed{"the homeserver answered " + std::to_string(head.status) + " " + error.errcode, error.retry_after};
+        throw PollFailed{head.status == 429 ? PollFailure::rate_limited : PollFailure::error,
+                         "the homeserver answered " + std::to_string(head.status) + " " + error.errcode, error.retry_after};
     }
     co_await receive(credential, *exchange, lease, since, asked);
 }
 
 Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since,
                            Instant asked) {
+    const Instant arrived = worker_.loop.now();
     ClassicParser parser;
     const Position began = device_.end();
     for (;;) {
@@ -175,12 +184,14 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     std::string next_batch = piece.rest->next_batch;
     KeyCounts known = co_await device_.read_key_counts();
     bool nothing = since && brings_nothing(piece.rooms, *piece.rest, known);
-    if (!nothing) co_await ingest(credential, std::move(piece));
+    if (!nothing) {
+        co_await ingest(credential, std::move(piece));
+        worker_.status.ingest_time.add(worker_.loop.now() - arrived);
+    }
     since = std::move(next_batch);
     worker_.access.verified(credential.access_token);
-    if (failures_ > 0) {
-        worker_.log(LogLevel::notice, name() + ": the homeserver answers again");
-    }
+    if (failing_) worker_.log(LogLevel::info, name() + ": is polled again");
+    failing_.reset();
     failures_ = 0;
     bool at_once = worker_.loop.now() - last_good_ < kLeastRest;
     last_good_ = worker_.loop.now();
@@ -191,7 +202,9 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
 
 Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     Lease lease = piece.lease;
+    std::optional<InFlight> in_flight(std::in_place, worker_.status.ingests_in_flight);
     LogStore::Ingested ingested = co_await worker_.logs.ingest(std::move(piece));
+    in_flight.reset();
     if (ingested.lease_lost) throw LeaseLost{};
     ++worker_.status.ingests;
     device_.apply(std::move(ingested.news));
@@ -234,32 +247,33 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
     if (!why.empty()) {
         NoState& failed = no_state_[room];
         failed.not_before = worker_.loop.now() + kNoStateStep * ((1 << failed.failures) - 1);
+        const LogLevel level = failed.failures == 0 ? LogLevel::warn : LogLevel::info;
         failed.failures = std::min(failed.failures + 1, kMostNoStateDoublings);
-        worker_.log(LogLevel::warn, name() + ": room " + room.value + " stays set aside, its state cannot be had: " + why);
+        worker_.log(level, name() + ": room " + room.value + " stays set aside, its state cannot be had: " + why);
     }
 }
 
 Task<void> Poller::refused(const Credential& credential, Exchange& exchange) {
     std::string body = co_await read_all(worker_.loop, exchange, kMostError);
     if (!refuses_token(401, body))
-        throw PollFailed{"a 401 that is no Matrix error: does something between nginx and the homeserver refuse?", std::nullopt};
+        throw PollFailed{PollFailure::unauthorized,
+                         "a 401 that is no Matrix error: does something between nginx and the homeserver refuse?", std::nullopt};
     MatrixError why = passed_on(401, body);
-    worker_.log(LogLevel::info, name() + ": the homeserver refuses an access token: " + why.errcode);
+    worker_.log(LogLevel::info, name() + ": the homeserver refuses an access token, which ends what it is used for: " + why.errcode);
     std::string token = credential.access_token;
     std::erase_if(credentials_, [&](const Credential& known) { return known.access_token == token; });
     device_.changed().notify();
     co_await worker_.access.refuse(std::move(token), std::move(why));
 }
 
-Task<void> Poller::rest_after_failure(std::string why, std::optional<Milliseconds> at_least) {
-    ++worker_.status.polls_failed;
+Task<void> Poller::rest_after_failure(PollFailure kind, std::string why, std::optional<Milliseconds> at_least) {
     auto stale = std::chrono::duration_cast<std::chrono::seconds>(worker_.loop.now() - last_good_);
     Milliseconds rest = worker_.jittered(std::min(kLeastRest * (1 << std::min(failures_, 6)), kMostRest));
     if (at_least) rest = std::max(rest, worker_.jittered(*at_least) + *at_least / 4);
     ++failures_;
     if (!trouble_) trouble_.emplace(502, "M_UNKNOWN", "The homeserver cannot be reached");
-    worker_.log(LogLevel::warn, name() + ": poll failed, for " + std::to_string(stale.count()) + " s now: " + why + "; again in " +
-                                    std::to_string(rest.count()) + " ms");
+    failed(kind, "poll failed, no good answer for " + std::to_string(stale.count()) + " s: " + why + "; again in " +
+                     std::to_string(rest.count()) + " ms");
     if (!device_.whole()) tell_followers("trouble");
     device_.changed().notify();
     co_await loop_sleep(worker_.loop, rest);

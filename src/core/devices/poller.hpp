@@ -11,6 +11,7 @@
 
 #include "core/classic/answer.hpp"
 #include "core/devices/device.hpp"
+#include "core/devices/failing.hpp"
 #include "core/devices/worker.hpp"
 #include "matrix_sync/error.hpp"
 #include "matrix_sync/homeserver.hpp"
@@ -51,8 +52,10 @@ class Poller {
 
     bool polls() const { return lease_.has_value(); }
     bool rests() const { return !job_.running() && requests_ == 0; }
-    bool failing() const { return failures_ > 0; }
+    bool follows() const { return job_.running() && !lease_ && owner_; }
     Instant last_good() const { return last_good_; }
+    /// For how long a follower has not read what it was told of.
+    Milliseconds tail_lag() const;
 
     /// The database knows this worker anew: whatever was held before is not.
     void start_again();
@@ -83,7 +86,8 @@ class Poller {
     Task<void> ingest(const Credential& credential, LogStore::Piece piece);
     Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room);
     Task<void> refused(const Credential& credential, Exchange& exchange);
-    Task<void> rest_after_failure(std::string why, std::optional<Milliseconds> at_least);
+    Task<void> rest_after_failure(PollFailure kind, std::string why, std::optional<Milliseconds> at_least);
+    void failed(PollFailure kind, const std::string& text);
     void tell_followers(const std::string& message);
     void set_synced(bool synced);
 
@@ -103,7 +107,9 @@ class Poller {
     bool owner_gone_ = false;
     WorkerKey disclaimed_;  ///< said that it does not have the log
     Position told_end_;
+    Instant told_at_{};  ///< when told_end_ went beyond what was read
     std::optional<MatrixError> trouble_;
+    std::optional<FailingDevices::One> failing_;
     int failures_ = 0;      ///< polls, in a row
     int failed_roles_ = 0;  ///< likewise: polling or following ended by the database
     int empty_in_a_row_ = 0;

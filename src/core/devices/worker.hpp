@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/devices/access.hpp"
+#include "core/devices/failing.hpp"
 #include "core/rooms/cache.hpp"
 #include "core/rooms/member_lists.hpp"
 #include "matrix_sync/loop.hpp"
@@ -39,6 +40,7 @@ struct Worker {
     bool closing = false;
     Signal registered{loop};  ///< self or closing has changed
     Status status;
+    FailingDevices failing{loop, log};
     int first_polls = 0;  ///< in flight
     Signal first_poll_ended{loop};
     std::minstd_rand random{std::random_device{}()};

@@ -41,6 +41,8 @@ Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<Even
             missing.push_back(ref);
         }
     }
+    used_events_.hits += found.size();
+    used_events_.misses += missing.size();
     if (missing.empty()) co_return found;
     const std::uint64_t before = changes_;
     std::vector<StoredEvent> read = co_await store_.events(std::move(missing));
@@ -55,7 +57,9 @@ Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<Even
 Task<RoomCache::StatePtr> RoomCache::state(StateKey key) {
     static const StatePtr none = std::make_shared<const StateMap>();
     if (!key) co_return none;
-    if (StatePtr* state = states_.get(key)) co_return *state;
+    StatePtr* kept = states_.get(key);
+    ++(kept ? used_states_.hits : used_states_.misses);
+    if (kept) co_return *kept;
     std::vector<StateKey> keys = {key};
     std::map<StateKey, StateMap> read = co_await store_.states(std::move(keys));
     auto shared = std::make_shared<const StateMap>(std::move(read[key]));
@@ -75,6 +79,8 @@ Task<std::map<std::string, Member>> RoomCache::members(RoomKey room, std::vector
             missing.push_back(std::move(user));
         }
     }
+    used_members_.hits += found.size();
+    used_members_.misses += missing.size();
     if (missing.empty()) co_return found;
     const std::uint64_t before = changes_;
     std::vector<Member> read = co_await store_.members(room, std::move(missing));
@@ -87,6 +93,12 @@ Task<std::map<std::string, Member>> RoomCache::members(RoomKey room, std::vector
     const std::size_t bytes = bytes_of(now);
     if (changes_ == before) members_.put(room, std::move(now), bytes);
     co_return found;
+}
+
+void RoomCache::report(Status& status) const {
+    status.cached_events = {events_.bytes(), events_.size(), used_events_.hits, used_events_.misses};
+    status.cached_states = {states_.bytes(), states_.size(), used_states_.hits, used_states_.misses};
+    status.cached_members = {members_.bytes(), members_.size(), used_members_.hits, used_members_.misses};
 }
 
 void RoomCache::redacted(RoomKey room) {

@@ -10,6 +10,7 @@
 
 #include "core/rooms/lru.hpp"
 #include "matrix_sync/rooms.hpp"
+#include "matrix_sync/status.hpp"
 #include "matrix_sync/task.hpp"
 
 namespace matrix_sync {
@@ -33,11 +34,16 @@ class RoomCache {
     void members_changed(RoomKey room);
     void clear();
 
+    void report(Status& status) const;
+
   private:
     RoomStore& store_;
     Lru<EventRef, EventPtr> events_;
     Lru<StateKey, StatePtr> states_;
     Lru<RoomKey, std::map<std::string, Member>> members_;
+    CacheStatus used_events_;  ///< hits and misses; likewise the next two
+    CacheStatus used_states_;
+    CacheStatus used_members_;
     std::uint64_t changes_ = 0;  ///< what was read before the last one may be old
 };
 

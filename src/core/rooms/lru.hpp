@@ -33,6 +33,8 @@ class Lru {
         auto found = places_.find(key);
         if (found != places_.end()) drop(found->second);
     }
+    std::size_t size() const { return items_.size(); }
+    std::size_t bytes() const { return bytes_; }
     void clear() {
         items_.clear();
         places_.clear();

@@ -144,6 +144,10 @@ std::size_t MemberLists::kept() const {
     return members;
 }
 
+std::size_t MemberLists::rooms() const {
+    return static_cast<std::size_t>(std::ranges::count_if(rooms_, [](const auto& item) { return item.second->list != nullptr; }));
+}
+
 /// What has ended without a list to keep, or with one too large for it.
 void MemberLists::forget(RoomKey room) {
     auto found = rooms_.find(room);

@@ -31,6 +31,8 @@ class MemberLists {
 
     /// Members in memory.
     std::size_t kept() const;
+    /// Rooms of which there are some.
+    std::size_t rooms() const;
 
   private:
     using Look = SharedWork<ListPtr>;
