@@ -1,0 +1,105 @@
+// What the schedule's steps do to workers, masters, PostgreSQL, the homeserver and clients. Each says as an outage what may fail meanwhile;
+// it is over when everything answers again, not when some time has passed.
+'use strict';
+
+const { until, assert } = require('../lib/tap');
+const { kill } = require('../lib/nginx');
+
+const short_freeze = 1500, long_freeze = 7500;     // a lease is 6 s
+
+const pause = (ms) => new Promise((go) => setTimeout(go, ms));
+
+const kinds = {
+  kill_worker: (chaos, step) => onHost(chaos, step, 'host', async (host, pid) => { await host.nginx.killWorker(pid); }),
+
+  async kill_master(chaos, step) {
+    await onHost(chaos, step, 'host', async ({ nginx }) => {
+      const orphans = await nginx.killMaster();
+      if (step.gently) await pause(step.duration);
+      for (const pid of orphans) kill(pid, step.gently ? 'SIGQUIT' : 'SIGKILL');
+      await until(() => orphans.every((pid) => !alive(pid)), 'what the master left behind has ended', 30_000);
+      await nginx.start();
+    });
+  },
+
+  reload: (chaos, step) => onHost(chaos, step, null, async ({ nginx }) => { await nginx.replaceWorkers(40_000); }),
+
+  freeze: (chaos, step) => onHost(chaos, step, 'database', async (host, pid) => {
+    kill(pid, 'SIGSTOP');
+    await pause(step.long ? long_freeze : short_freeze);
+    kill(pid, 'SIGCONT');
+    await chaos.answers();
+  }),
+
+  async cut_clients(chaos, step) {
+    for (const client of chaos.clients) if (chaos.random.chance(step.fraction)) client.cut();
+  },
+
+  restart_postgres: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.restart('SIGINT')),
+  crash_postgres: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.restart('SIGQUIT'), true),
+  switch_over: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.failOver('SIGINT')),
+  fail_over: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.failOver('SIGQUIT'), true),
+  cut_postgres: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.killConnections()),
+
+  async faulty_homeserver(chaos, step) {
+    const fault = { matches: (seen) => seen.route === 'sync' && chaos.random.chance(step.fraction), fault: faultOf(step), times: Infinity };
+    chaos.homeserver.faults.push(fault);
+    await pause(step.duration);
+    chaos.homeserver.faults.splice(chaos.homeserver.faults.indexOf(fault), 1);
+  },
+
+  async refusing_homeserver(chaos, step) {
+    await chaos.queued('homeserver', async () => {
+      await chaos.homeserver.refuse();
+      await pause(step.duration);
+      await chaos.homeserver.open();
+    });
+  },
+};
+
+function faultOf({ fault, fraction }) {
+  return {
+    cut: { cut: Math.floor(fraction * 400) },
+    reset: { reset: true },
+    busy: { status: 429, body: { errcode: 'M_LIMIT_EXCEEDED', error: 'Too many requests', retry_after_ms: 500 } },
+    error: { status: 500, body: { errcode: 'M_UNKNOWN', error: 'Internal server error' } },
+    bad_gateway: { status: 502, body: '<html>502</html>', headers: { 'content-type': 'text/html' } },
+    truncated: { raw: '{"next_batch":"s1_1","to_device":{"events":[{"type":"m.te' },
+  }[fault];
+}
+
+/** One thing at a time on a host. `outage`: what may fail meanwhile; 'host' is this one. */
+function onHost(chaos, step, outage, run) {
+  const host = chaos.hosts[step.host];
+  return chaos.queued(host, async () => {
+    const pids = host.nginx.workerPids();
+    assert.equal(pids.length, host.nginx.workers, 'workers of the host');
+    const over = outage ? chaos.outages.begin(outage === 'host' ? `host ${step.host}` : outage, step.kind) : () => {};
+    await run(host, pids[step.worker]);
+    over();
+  });
+}
+
+/** One thing at a time on PostgreSQL; over when every worker has a connection again. */
+function onPostgres(chaos, step, run, unclean = false) {
+  return chaos.queued('postgres', async () => {
+    const ends = [chaos.outages.begin('database', step.kind)];
+    if (unclean) ends.push(chaos.outages.begin('lost commits', step.kind));
+    const primary = chaos.cluster.primary;
+    await run(chaos.cluster);
+    await chaos.answers();
+    for (const over of ends) over();
+    if (chaos.cluster.primary !== primary) await chaos.cluster.follow();
+  });
+}
+
+function alive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+module.exports = { kinds };
