@@ -139,7 +139,6 @@ Task<void> Service::Impl::close() {
     worker.registered.notify();
     keeping.cancel();
     following.cancel();
-    access.stop();
     std::vector<Lease> leases;
     for (auto& [key, served] : devices) {
         if (auto lease = served->poller.stop()) leases.push_back(*lease);
@@ -147,13 +146,16 @@ Task<void> Service::Impl::close() {
     }
     try {
         if (!leases.empty()) co_await worker.logs.release(std::move(leases));
-        for (Instant until = worker.loop.now() + kCloseLimit; worker.status.waiting > 0 && worker.loop.now() < until;) {
+        // Requests that have just begun to be answered are answered, too.
+        const Instant until = worker.loop.now() + kCloseLimit;
+        while ((worker.status.waiting > 0 || access.asks()) && worker.loop.now() < until) {
             co_await loop_sleep(worker.loop, Milliseconds{5});
         }
         co_await worker.workers.leave();
     } catch (const std::exception& error) {
         worker.log(LogLevel::warn, std::string("devices could not be handed over: ") + error.what());
     }
+    access.stop();
 }
 
 Status Service::Impl::status() const {
