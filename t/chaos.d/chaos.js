@@ -54,7 +54,7 @@ class Chaos {
     }
     await this.answers();
     this.clients = this.feed.devices.flatMap((device, i) => Array.from({ length: 1 + (i % 2) }, (_, j) => this.client(device, `device ${i}, session ${j + 1}`)));
-    await inTurns(this.clients, most_open_at_once, (client) => until(async () => (await client.once(), client.next || client.broken), `${client.name} begins`, answer_limit));
+    await inTurns(this.clients, most_open_at_once, (client) => client.begin());
   }
 
   nginxOptions() {
@@ -85,6 +85,7 @@ class Chaos {
     const running = this.clients.map((client) => client.run());
     this.feed.start();
     const begun = Date.now(), steps = [];
+    this.until = begun + this.seconds * 1000;
     for (const step of this.steps) {
       await until(() => Date.now() - begun >= step.at || this.fault, 'the next step', this.seconds * 1000 + answer_limit);
       if (this.fault) break;
@@ -106,18 +107,21 @@ class Chaos {
 
   async act(step) {
     try {
-      this.note(`step ${JSON.stringify(step)}`);
       await kinds[step.kind](this, step);
-      this.note(`over ${step.kind}, of ${step.at}`);
-      this.figures.fault(step.kind);
     } catch (error) {
       this.fault ??= new Error(`${step.kind}: ${error.stack}`);
     }
   }
 
-  /** One after the other, of those that concern the same thing. */
-  queued(what, run) {
-    const turn = (this.queues.get(what) || Promise.resolve()).then(run);
+  /** A step, after those before it that concern the same thing; unless it is too late by then. */
+  queued(step, what, run) {
+    const turn = (this.queues.get(what) || Promise.resolve()).then(async () => {
+      if (Date.now() > this.until) return;
+      this.note(`begins ${JSON.stringify(step)}`);
+      await run();
+      this.note(`is over: ${step.kind} of ${step.at}`);
+      this.figures.fault(step.kind);
+    });
     this.queues.set(what, turn.catch(() => {}));
     return turn;
   }

@@ -10,19 +10,17 @@ const short_freeze = 1500, long_freeze = 7500;     // a lease is 6 s
 const pause = (ms) => new Promise((go) => setTimeout(go, ms));
 
 const kinds = {
-  kill_worker: (chaos, step) => onHost(chaos, step, 'host', async (host, pid) => { await host.nginx.killWorker(pid); }),
+  kill_worker: (chaos, step) => onHost(chaos, step, 'host', ({ nginx }, pid) => nginx.killWorker(pid)),
 
-  async kill_master(chaos, step) {
-    await onHost(chaos, step, 'host', async ({ nginx }) => {
-      const orphans = await nginx.killMaster();
-      if (step.gently) await pause(step.duration);
-      for (const pid of orphans) kill(pid, step.gently ? 'SIGQUIT' : 'SIGKILL');
-      await until(() => orphans.every((pid) => !alive(pid)), 'what the master left behind has ended', 30_000);
-      await nginx.start();
-    });
-  },
+  kill_master: (chaos, step) => onHost(chaos, step, 'host', async ({ nginx }) => {
+    const orphans = await nginx.killMaster();
+    if (step.gently) await pause(step.duration);
+    for (const pid of orphans) kill(pid, step.gently ? 'SIGQUIT' : 'SIGKILL');
+    await until(() => orphans.every((pid) => !alive(pid)), 'what the master left behind has ended', 30_000);
+    await nginx.start();
+  }),
 
-  reload: (chaos, step) => onHost(chaos, step, null, async ({ nginx }) => { await nginx.replaceWorkers(40_000); }),
+  reload: (chaos, step) => onHost(chaos, step, null, ({ nginx }) => nginx.replaceWorkers(40_000)),
 
   freeze: (chaos, step) => onHost(chaos, step, 'database', async (host, pid) => {
     kill(pid, 'SIGSTOP');
@@ -31,9 +29,9 @@ const kinds = {
     await chaos.answers();
   }),
 
-  async cut_clients(chaos, step) {
+  cut_clients: (chaos, step) => chaos.queued(step, step, () => {
     for (const client of chaos.clients) if (chaos.random.chance(step.fraction)) client.cut();
-  },
+  }),
 
   restart_postgres: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.restart('SIGINT')),
   crash_postgres: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.restart('SIGQUIT'), true),
@@ -41,20 +39,18 @@ const kinds = {
   fail_over: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.failOver('SIGQUIT'), true),
   cut_postgres: (chaos, step) => onPostgres(chaos, step, (cluster) => cluster.killConnections()),
 
-  async faulty_homeserver(chaos, step) {
+  faulty_homeserver: (chaos, step) => chaos.queued(step, step, async () => {
     const fault = { matches: (seen) => seen.route === 'sync' && chaos.random.chance(step.fraction), fault: faultOf(step), times: Infinity };
     chaos.homeserver.faults.push(fault);
     await pause(step.duration);
     chaos.homeserver.faults.splice(chaos.homeserver.faults.indexOf(fault), 1);
-  },
+  }),
 
-  async refusing_homeserver(chaos, step) {
-    await chaos.queued('homeserver', async () => {
-      await chaos.homeserver.refuse();
-      await pause(step.duration);
-      await chaos.homeserver.open();
-    });
-  },
+  refusing_homeserver: (chaos, step) => chaos.queued(step, 'homeserver', async () => {
+    await chaos.homeserver.refuse();
+    await pause(step.duration);
+    await chaos.homeserver.open();
+  }),
 };
 
 function faultOf({ fault, fraction }) {
@@ -71,7 +67,7 @@ function faultOf({ fault, fraction }) {
 /** One thing at a time on a host. `outage`: what may fail meanwhile; 'host' is this one. */
 function onHost(chaos, step, outage, run) {
   const host = chaos.hosts[step.host];
-  return chaos.queued(host, async () => {
+  return chaos.queued(step, host, async () => {
     const pids = host.nginx.workerPids();
     assert.equal(pids.length, host.nginx.workers, 'workers of the host');
     const over = outage ? chaos.outages.begin(outage === 'host' ? `host ${step.host}` : outage, step.kind) : () => {};
@@ -82,7 +78,7 @@ function onHost(chaos, step, outage, run) {
 
 /** One thing at a time on PostgreSQL; over when every worker has a connection again. */
 function onPostgres(chaos, step, run, unclean = false) {
-  return chaos.queued('postgres', async () => {
+  return chaos.queued(step, 'postgres', async () => {
     const ends = [chaos.outages.begin('database', step.kind)];
     if (unclean) ends.push(chaos.outages.begin('lost commits', step.kind));
     const primary = chaos.cluster.primary;

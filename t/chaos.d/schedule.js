@@ -12,7 +12,8 @@ const round = {
 const least_pause = 300, most_pause = 1500;
 const faults = ['cut', 'reset', 'busy', 'error', 'bad_gateway', 'truncated'];
 
-/** Steps {at, kind, …}, `at` in milliseconds from the beginning; a step whose target is still busy with another waits for it. */
+/** Steps {at, kind, …}, `at` in milliseconds from the beginning; a step whose target is still busy with another waits for it,
+ * and is left out when the time is over. */
 function schedule(seed, seconds, hosts, workers) {
   const random = new Random(`chaos ${seed}`);
   const steps = [];
