@@ -33,6 +33,7 @@ class Chaos {
     this.figures = new Figures();
     this.failures = [];
     this.queues = new Map();
+    this.frozen = new Set();      // workers
     this.file = path.join(directory, `chaos-${seed}.log`);
     fs.mkdirSync(directory, { recursive: true });
     fs.writeFileSync(this.file, `seed ${seed}, ${seconds} s\n`);
@@ -63,7 +64,7 @@ class Chaos {
       workers: worker_count, connections: 4096,
       http: `matrix_sync_database "${this.cluster.conninfo()}";
     matrix_sync_database_connections ${database_connections};
-    matrix_sync_poll_idle 15s;`,
+    matrix_sync_poll_idle 10s;`,
       server: `location = ${sync} { matrix_sync ${url}; proxy_pass ${url}; add_header X-Worker $pid always; }
         location = /status { matrix_sync_status; }`,
     };
@@ -93,9 +94,12 @@ class Chaos {
     }
     await Promise.all(steps);
     this.feed.stop();
+    this.note('everything is healed');
+    this.database_away = this.outages.share('database', begun, Date.now());
     if (this.fault) throw this.fault;
     await until(() => this.clients.every((client) => client.broken || client.lacks() === ''), 'everybody has everything', heal_limit)
       .catch((error) => { throw new Error(error.message + this.lacking()); });
+    this.note('everybody has everything');
     for (const client of this.clients) client.stopped = true;
     await Promise.all(running);
     await inTurns(this.clients, most_open_at_once, (client) => client.acknowledge());
@@ -126,10 +130,11 @@ class Chaos {
     return turn;
   }
 
-  /** Until every worker that there is has answered something that needs the database. */
+  /** Until every worker that could has answered something that needs the database. */
   async answers() {
     const good = new Set();
-    const missing = () => this.hosts.filter(({ nginx }) => !nginx.master.over).flatMap(({ nginx }) => nginx.workerPids()).filter((pid) => !good.has(pid));
+    const pids = () => this.hosts.filter(({ nginx }) => !nginx.master.over).flatMap(({ nginx }) => nginx.workerPids());
+    const missing = () => pids().filter((pid) => !good.has(pid) && !this.frozen.has(pid));
     await until(async () => {
       await Promise.all(this.hosts.flatMap(({ port }) => [1, 2, 3].map(() => this.probed(port, good))));
       return missing().length === 0;

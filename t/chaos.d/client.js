@@ -90,7 +90,7 @@ class Client {
 
   async refused(answer, exchange) {
     const documented = answer.status === 503 && answer.json.errcode === 'M_UNKNOWN' && Number(answer.headers['retry-after']) > 0;
-    if (documented && this.outages.between(exchange.from, exchange.to, 'database')) {
+    if (documented && this.outages.between(exchange.from, exchange.to, 'database', `worker ${exchange.worker}`)) {
       this.figures.unavailable++;
       await pause(this.random.between(300, 1000));
       return;

@@ -22,10 +22,12 @@ const kinds = {
 
   reload: (chaos, step) => onHost(chaos, step, null, ({ nginx }) => nginx.replaceWorkers(40_000)),
 
-  freeze: (chaos, step) => onHost(chaos, step, 'database', async (host, pid) => {
+  freeze: (chaos, step) => onHost(chaos, step, 'worker', async (host, pid) => {
+    chaos.frozen.add(pid);
     kill(pid, 'SIGSTOP');
     await pause(step.long ? long_freeze : short_freeze);
     kill(pid, 'SIGCONT');
+    chaos.frozen.delete(pid);
     await chaos.answers();
   }),
 
@@ -64,14 +66,15 @@ function faultOf({ fault, fraction }) {
   }[fault];
 }
 
-/** One thing at a time on a host. `outage`: what may fail meanwhile; 'host' is this one. */
+/** One thing at a time on a host. `outage`: what may fail meanwhile, this host or this worker. */
 function onHost(chaos, step, outage, run) {
   const host = chaos.hosts[step.host];
   return chaos.queued(step, host, async () => {
     const pids = host.nginx.workerPids();
     assert.equal(pids.length, host.nginx.workers, 'workers of the host');
-    const over = outage ? chaos.outages.begin(outage === 'host' ? `host ${step.host}` : outage, step.kind) : () => {};
-    await run(host, pids[step.worker]);
+    const pid = pids[step.worker];
+    const over = outage ? chaos.outages.begin({ host: `host ${step.host}`, worker: `worker ${pid}` }[outage]) : () => {};
+    await run(host, pid);
     over();
   });
 }
@@ -79,8 +82,8 @@ function onHost(chaos, step, outage, run) {
 /** One thing at a time on PostgreSQL; over when every worker has a connection again. */
 function onPostgres(chaos, step, run, unclean = false) {
   return chaos.queued(step, 'postgres', async () => {
-    const ends = [chaos.outages.begin('database', step.kind)];
-    if (unclean) ends.push(chaos.outages.begin('lost commits', step.kind));
+    const ends = [chaos.outages.begin('database')];
+    if (unclean) ends.push(chaos.outages.begin('lost commits'));
     const primary = chaos.cluster.primary;
     await run(chaos.cluster);
     await chaos.answers();

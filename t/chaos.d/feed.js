@@ -6,7 +6,7 @@ const matrix = require('../lib/matrix');
 
 const devices_in_a_room = 10;
 const tick_ms = 100, messages_a_tick = 3, events_a_tick = 0.4, lists_a_tick = 1;
-const most_behind = 1500;     // answers that no poll has fetched yet: no more is said while there are so many
+const most_behind = 300;      // answers that no poll has fetched yet: no more is said while there are so many
 
 class Feed {
   constructor(homeserver, random, count) {

@@ -23,7 +23,7 @@ function chaos({ seed, seconds }) {
     await run.run();
     const { delivered, ...figures } = run.figures.summary(run.feed.said);
     const memory = workers().map(({ nginx, pid }) => Math.round(nginx.memory(pid) / 1e6));
-    comment(JSON.stringify({ ...figures, delivered, repeated: repeated(run), overlapping_polls: overlaps(run), memory_mb: memory }));
+    comment(JSON.stringify({ ...figures, delivered, repeated: repeated(run), overlapping_polls: overlaps(run), database_away: run.database_away.toFixed(2), memory_mb: memory }));
     const stranded = run.clients.filter((client) => client.broken).map((client) => `${client.name}: ${client.lacks()}`);
     assert.deepEqual(stranded, []);
   }, { limit: (seconds + 400) * 1000 });

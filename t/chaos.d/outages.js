@@ -7,8 +7,8 @@ class Outages {
   }
 
   /** From now until the function that it gives is called. */
-  begin(what, kind) {
-    const outage = { what, kind, from: Date.now(), to: Infinity };
+  begin(what) {
+    const outage = { what, from: Date.now(), to: Infinity };
     this.all.push(outage);
     return () => { outage.to = Date.now(); };
   }
@@ -16,6 +16,17 @@ class Outages {
   /** Whether there was one of these at any time between the two. */
   between(from, to, ...what) {
     return this.all.some((outage) => what.includes(outage.what) && outage.from <= to && outage.to >= from);
+  }
+
+  /** How much of a time something of the kind was out of order, from 0 to 1. */
+  share(what, from, to) {
+    const spans = this.all.filter((outage) => outage.what === what).map((outage) => [Math.max(from, outage.from), Math.min(to, outage.to)]);
+    let covered = 0, reached = from;
+    for (const [begin, end] of spans.sort(([a], [b]) => a - b)) {
+      covered += Math.max(0, end - Math.max(begin, reached));
+      reached = Math.max(reached, end);
+    }
+    return covered / (to - from);
   }
 
   /** Whether PostgreSQL may have lost what was read at one time and came again at another. */
