@@ -19,7 +19,7 @@ const { kinds } = require('./faults');
 
 const host_count = 2, worker_count = 2, device_count = 200;
 const most_open_at_once = 20;       // first requests
-const probe_limit = 3_000, answer_limit = 60_000, heal_limit = 120_000;
+const probe_every = 100, probe_limit = 3_000, answer_limit = 60_000, heal_limit = 120_000;
 const database_connections = 3;
 
 class Chaos {
@@ -135,12 +135,11 @@ class Chaos {
     const good = new Set();
     const pids = () => this.hosts.filter(({ nginx }) => !nginx.master.over).flatMap(({ nginx }) => nginx.workerPids());
     const missing = () => pids().filter((pid) => !good.has(pid) && !this.frozen.has(pid));
-    await until(async () => {
-      await Promise.all(this.hosts.flatMap(({ port }) => [1, 2, 3].map(() => this.probed(port, good))));
-      return missing().length === 0;
-    }, 'every worker answers', answer_limit);
+    const asking = setInterval(() => { for (const { port } of this.hosts) this.probed(port, good); }, probe_every);
+    await until(() => missing().length === 0, 'every worker answers', answer_limit).finally(() => clearInterval(asking));
   }
 
+  /** Which worker it is that answers is chance. */
   async probed(port, good) {
     const agent = new http.Agent();
     try {

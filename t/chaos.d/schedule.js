@@ -5,11 +5,11 @@ const { Random } = require('../walk.d/random');
 
 // How often each kind comes in a round. Every round has all of them, in another order.
 const round = {
-  kill_worker: 5, kill_master: 2, reload: 3, freeze: 4, cut_clients: 3,
-  restart_postgres: 1, crash_postgres: 1, switch_over: 1, fail_over: 1, cut_postgres: 2,
-  faulty_homeserver: 4, refusing_homeserver: 1,
+  kill_worker: 3, kill_master: 1, reload: 2, freeze: 2, cut_clients: 2,
+  restart_postgres: 1, crash_postgres: 1, switch_over: 1, fail_over: 1, cut_postgres: 1,
+  faulty_homeserver: 3, refusing_homeserver: 1,
 };
-const least_pause = 300, most_pause = 1500;
+const least_pause = 300, most_pause = 2500;
 const faults = ['cut', 'reset', 'busy', 'error', 'bad_gateway', 'truncated'];
 
 /** Steps {at, kind, …}, `at` in milliseconds from the beginning; a step whose target is still busy with another waits for it,
