@@ -85,6 +85,7 @@ class Chaos {
   async run() {
     const running = this.clients.map((client) => client.run());
     this.feed.start();
+    const watching = setInterval(() => this.note(this.feed.state()), 1000);
     const begun = Date.now(), steps = [];
     this.until = begun + this.seconds * 1000;
     for (const step of this.steps) {
@@ -100,6 +101,7 @@ class Chaos {
     await until(() => this.clients.every((client) => client.broken || client.lacks() === ''), 'everybody has everything', heal_limit)
       .catch((error) => { throw new Error(error.message + this.lacking()); });
     this.note('everybody has everything');
+    clearInterval(watching);
     for (const client of this.clients) client.stopped = true;
     await Promise.all(running);
     await inTurns(this.clients, most_open_at_once, (client) => client.acknowledge());

@@ -19,6 +19,11 @@ class Feed {
 
   get behind() { return this.devices.reduce((sum, device) => sum + device.answers.length - device.acknowledged, 0); }
 
+  state() {
+    const polled = this.devices.filter((device) => device.waiting.size > 0).length;
+    return `${polled} of ${this.devices.length} devices are polled, ${this.behind} answers are to be fetched`;
+  }
+
   start() { this.timer = setInterval(() => this.tick(), tick_ms); }
   stop() { clearInterval(this.timer); }
 
