@@ -89,8 +89,8 @@ class Chaos {
     const begun = Date.now(), steps = [];
     this.until = begun + this.seconds * 1000;
     for (const step of this.steps) {
-      await until(() => Date.now() - begun >= step.at || this.fault, 'the next step', this.seconds * 1000 + answer_limit);
-      if (this.fault) break;
+      const due = () => Date.now() - begun >= step.at && (!step.calm || this.feed.polled > this.feed.devices.length / 2);
+      await until(() => due() || Date.now() > this.until || this.fault, 'the next step', this.seconds * 1000 + answer_limit);
       steps.push(this.act(step));
     }
     await Promise.all(steps);
@@ -102,7 +102,7 @@ class Chaos {
       .catch((error) => { throw new Error(error.message + this.lacking()); });
     this.note('everybody has everything');
     clearInterval(watching);
-    for (const client of this.clients) client.stopped = true;
+    for (const client of this.clients) client.stop();
     await Promise.all(running);
     await inTurns(this.clients, most_open_at_once, (client) => client.acknowledge());
   }

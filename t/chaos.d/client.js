@@ -6,7 +6,7 @@ const http = require('node:http');
 const { request, path } = require('../lib/client');
 const { Numbered } = require('./numbered');
 
-const shortest_wait = 1000, longest_wait = 6000;
+const shortest_wait = 2000, longest_wait = 12_000;
 const patience = 40_000;      // beyond the wait: a frozen worker answers late
 const kept_exchanges = 12;
 
@@ -88,9 +88,14 @@ class Client {
     this.asking?.abort('cut');
   }
 
+  stop() {
+    this.stopped = true;
+    this.cut();
+  }
+
   async refused(answer, exchange) {
     const documented = answer.status === 503 && answer.json.errcode === 'M_UNKNOWN' && Number(answer.headers['retry-after']) > 0;
-    if (documented && this.outages.between(exchange.from, exchange.to, 'database', `worker ${exchange.worker}`)) {
+    if (documented && this.outages.between(exchange.from, exchange.to, 'database', 'locks')) {
       this.figures.unavailable++;
       await pause(this.random.between(300, 1000));
       return;

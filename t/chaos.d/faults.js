@@ -5,7 +5,8 @@
 const { until, assert } = require('../lib/tap');
 const { kill } = require('../lib/nginx');
 
-const short_freeze = 1500, long_freeze = 7500;     // a lease is 6 s
+// A lease is 6 s, and then others need a while to take over and to write what the frozen worker must not write again.
+const short_freeze = 1500, long_freeze = 11_000;
 
 const pause = (ms) => new Promise((go) => setTimeout(go, ms));
 
@@ -22,7 +23,7 @@ const kinds = {
 
   reload: (chaos, step) => onHost(chaos, step, null, ({ nginx }) => nginx.replaceWorkers(40_000)),
 
-  freeze: (chaos, step) => onHost(chaos, step, 'worker', async (host, pid) => {
+  freeze: (chaos, step) => onHost(chaos, step, 'locks', async (host, pid) => {
     chaos.frozen.add(pid);
     kill(pid, 'SIGSTOP');
     await pause(step.long ? long_freeze : short_freeze);
@@ -66,14 +67,14 @@ function faultOf({ fault, fraction }) {
   }[fault];
 }
 
-/** One thing at a time on a host. `outage`: what may fail meanwhile, this host or this worker. */
+/** One thing at a time on a host. `outage`: what may fail meanwhile; 'host' is this one. */
 function onHost(chaos, step, outage, run) {
   const host = chaos.hosts[step.host];
   return chaos.queued(step, host, async () => {
     const pids = host.nginx.workerPids();
     assert.equal(pids.length, host.nginx.workers, 'workers of the host');
     const pid = pids[step.worker];
-    const over = outage ? chaos.outages.begin({ host: `host ${step.host}`, worker: `worker ${pid}` }[outage]) : () => {};
+    const over = outage ? chaos.outages.begin(outage === 'host' ? `host ${step.host}` : outage) : () => {};
     await run(host, pid);
     over();
   });

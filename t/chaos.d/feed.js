@@ -6,6 +6,7 @@ const matrix = require('../lib/matrix');
 
 const devices_in_a_room = 10;
 const tick_ms = 100, messages_a_tick = 3, events_a_tick = 0.4, lists_a_tick = 1;
+const hot_share = 0.7;        // of what is said concerns one in ten, for whom something is always under way
 const most_behind = 300;      // answers that no poll has fetched yet: no more is said while there are so many
 
 class Feed {
@@ -14,14 +15,16 @@ class Feed {
     this.devices = Array.from({ length: count }, () => homeserver.device());
     this.rooms = [];
     for (let i = 0; i < count; i += devices_in_a_room) this.rooms.push(newRoom(this.devices.slice(i, i + devices_in_a_room)));
+    this.hot = { devices: random.sample(this.devices, count / 10), rooms: random.sample(this.rooms, this.rooms.length / 10) };
     this.said = { messages: 0, events: 0, lists: 0 };
   }
 
   get behind() { return this.devices.reduce((sum, device) => sum + device.answers.length - device.acknowledged, 0); }
 
+  get polled() { return this.devices.filter((device) => device.waiting.size > 0).length; }
+
   state() {
-    const polled = this.devices.filter((device) => device.waiting.size > 0).length;
-    return `${polled} of ${this.devices.length} devices are polled, ${this.behind} answers are to be fetched`;
+    return `${this.polled} of ${this.devices.length} devices are polled, ${this.behind} answers are to be fetched`;
   }
 
   start() { this.timer = setInterval(() => this.tick(), tick_ms); }
@@ -29,10 +32,12 @@ class Feed {
 
   tick() {
     if (this.behind > most_behind) return;
-    for (let i = 0; i < messages_a_tick; i++) this.message(this.random.pick(this.devices));
-    for (let i = 0; i < lists_a_tick; i++) this.listChange(this.random.pick(this.devices));
-    if (this.random.chance(events_a_tick)) this.event(this.random.pick(this.rooms));
+    for (let i = 0; i < messages_a_tick; i++) this.message(this.one('devices'));
+    for (let i = 0; i < lists_a_tick; i++) this.listChange(this.one('devices'));
+    if (this.random.chance(events_a_tick)) this.event(this.one('rooms'));
   }
+
+  one(of) { return this.random.pick(this.random.chance(hot_share) ? this.hot[of] : this[of]); }
 
   message(device) {
     const { truth } = device;

@@ -3,7 +3,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { test, assert, until, comment, after } = require('../lib/tap');
+const { test, assert, until, comment, after, onFailure } = require('../lib/tap');
 const { Chaos, host_count, worker_count, database_connections } = require('./chaos');
 
 const top = path.join(__dirname, '../..');
@@ -15,6 +15,11 @@ function chaos({ seed, seconds }) {
   const nginxes = () => run.hosts.map(({ nginx }) => nginx);
   const workers = () => nginxes().flatMap((nginx) => nginx.workerPids().map((pid) => ({ nginx, pid })));
   after(() => run.end());
+  onFailure(() => nginxes().map((nginx, i) => {
+    const file = run.file.replace(/log$/, `nginx${i}.log`);
+    fs.writeFileSync(file, nginx.log());
+    return `what nginx said: ${file}`;
+  }).join('\n'));
 
   test('two hosts, PostgreSQL and its standby: every client begins', () => run.begin(), { limit: 180_000 });
 

@@ -5,7 +5,7 @@ const { Random } = require('../walk.d/random');
 
 // How often each kind comes in a round. Every round has all of them, in another order.
 const round = {
-  kill_worker: 3, kill_master: 1, reload: 2, freeze: 2, cut_clients: 2,
+  kill_worker: 3, kill_master: 1, reload: 2, freeze: 3, cut_clients: 2,
   restart_postgres: 1, crash_postgres: 1, switch_over: 1, fail_over: 1, cut_postgres: 1,
   faulty_homeserver: 3, refusing_homeserver: 1,
 };
@@ -30,11 +30,12 @@ function details(random, hosts, workers) {
   return {
     host: random.below(hosts),
     worker: random.below(workers),
-    long: random.chance(0.4),         // longer than a worker's lease
+    long: random.chance(0.6),         // longer than a worker's lease
     gently: random.chance(0.5),       // what a master leaves behind is asked to quit
     fraction: random.between(1, 9) / 10,
     duration: random.between(300, 3000),
     fault: random.pick(faults),
+    calm: random.chance(0.6),         // begins when most devices are polled again
   };
 }
 

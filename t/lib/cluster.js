@@ -75,8 +75,13 @@ class Cluster {
     await fs.promises.rm(`${standby.socket}/data`, { recursive: true, force: true });
     await run('pg_basebackup', ['-D', `${standby.socket}/data`, '-h', this.primary.socket, '-U', 'postgres', '-X', 'stream', '-R', '--checkpoint=fast', '--no-sync'], ids);
     await standby.restart(settings);
+    await this.replicates("state = 'streaming'");     // else commits would wait for it already
     await this.synchronous(true);
-    await until(async () => (await this.query('SELECT 1 FROM pg_stat_replication WHERE sync_state = \'sync\'')).length > 0, 'commits wait for the standby', 60_000);
+    await this.replicates("sync_state = 'sync'");
+  }
+
+  replicates(how) {
+    return until(async () => (await this.query(`SELECT 1 FROM pg_stat_replication WHERE ${how}`)).length > 0, `a standby: ${how}`, 60_000);
   }
 
   async synchronous(on) {
