@@ -2,6 +2,7 @@
 // Several workers: sessions of one device on both, one killed while messages flow, and reloads under waiting clients.
 'use strict';
 
+const http = require('node:http');
 const { test, assert, until } = require('./lib/tap');
 const { stage } = require('./lib/stage');
 const matrix = require('./lib/matrix');
@@ -46,13 +47,13 @@ test('rule 1: sessions on both workers, one poll', async () => {
 });
 
 test('rule 1: first requests on both workers at once: one first poll', async () => {
-  const device = s.homeserver.device();
+  const devices = Array.from({ length: 20 }, () => s.homeserver.device());
   const sessions = [];
-  for (const pid of s.nginx.workerPids()) for (let i = 0; i < 3; i++) sessions.push(await s.sessionOn(pid, device));
-  device.initial = { to_device: { events: [matrix.toDevice('1')] } };
+  for (const pid of s.nginx.workerPids()) for (const device of devices) sessions.push(await s.sessionOn(pid, device));
+  for (const device of devices) device.initial = { to_device: { events: [matrix.toDevice('1')] } };
   for (const json of await Promise.all(sessions.map((session) => session.sync(asks)))) assert.deepEqual(bodies(json), ['1']);
-  assert.equal(initialPolls(device), 1);
-  assert.equal(device.overlaps, 0);
+  assert.deepEqual(devices.map(initialPolls), devices.map(() => 1));
+  assert.deepEqual(devices.map((device) => device.overlaps), devices.map(() => 0));
 });
 
 for (const which of ['polls', 'does not poll']) {
@@ -96,6 +97,24 @@ test('rule 28: a reload with waiting clients: all are answered, no request fails
     assert.equal(initialPolls(device), 1);
     assert.equal(device.overlaps, 0);
   }
+});
+
+test('rule 28: reloads while requests come on new connections, and with new tokens: none fails', async () => {
+  const devices = Array.from({ length: 10 }, () => s.homeserver.device());
+  let over = false;
+  const answers = [];
+  const askOn = async (device) => {
+    while (!over) {
+      const session = s.session(device, { token: device.newToken(), agent: new http.Agent() });
+      answers.push(await session.ask({}, { timeout: 0 }));
+      session.close();
+    }
+  };
+  const all = Promise.all(devices.map(askOn));
+  for (let i = 0; i < 4; i++) await s.nginx.replaceWorkers();
+  over = true;
+  await all;
+  assert.deepEqual(answers.filter((answer) => answer.status !== 200).map((answer) => `${answer.status}: ${answer.body}`), []);
 });
 
 test('rule 28: reload after reload while messages flow: each message once', async () => {

@@ -140,7 +140,6 @@ Task<void> Service::Impl::close() {
     worker.registered.notify();
     keeping.cancel();
     following.cancel();
-    access.stop();
     std::vector<Lease> leases;
     for (auto& [key, served] : devices) {
         if (auto lease = served->poller.stop()) leases.push_back(*lease);
@@ -148,7 +147,9 @@ Task<void> Service::Impl::close() {
     }
     try {
         if (!leases.empty()) co_await worker.logs.release(std::move(leases));
-        for (Instant until = worker.loop.now() + kCloseLimit; worker.status.waiting > 0 && worker.loop.now() < until;) {
+        // Requests that have just begun to be answered are answered, too.
+        const Instant until = worker.loop.now() + kCloseLimit;
+        while ((worker.status.waiting > 0 || access.asks()) && worker.loop.now() < until) {
             co_await loop_sleep(worker.loop, Milliseconds{5});
         }
         co_await worker.workers.leave();
@@ -156,6 +157,7 @@ Task<void> Service::Impl::close() {
         worker.log(LogLevel::warn,
                    std::string("devices could not be handed over, other workers take them in some seconds: ") + error.what());
     }
+    access.stop();
 }
 
 Status Service::Impl::status() const {

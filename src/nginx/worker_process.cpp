@@ -12,6 +12,7 @@ namespace {
 
 constexpr ngx_msec_t longest_stop = 5000;
 constexpr Milliseconds publish_every{1000};
+constexpr Milliseconds newcomer_patience{2000};
 constexpr ngx_uint_t connections_of_device = 3;  // a waiting client, the poll, and its connection to the homeserver
 
 unsigned connections_of(const MainConf& conf, const LocationConf& of) {
@@ -22,6 +23,15 @@ unsigned connections_of(const MainConf& conf, const LocationConf& of) {
             most = std::max(most, locations[i]->database_connections);
     }
     return static_cast<unsigned>(most);
+}
+
+/// Whether somebody has connected to this worker and has not asked yet: nginx does not close such a connection, and what comes is to be
+/// answered here.
+bool newcomers() {
+    const ngx_connection_t* begin = ngx_cycle->connections;
+    return std::any_of(begin, begin + ngx_cycle->connection_n, [](const ngx_connection_t& c) {
+        return c.fd != static_cast<ngx_socket_t>(-1) && c.listening && c.listening->handler == ngx_http_init_connection && c.requests == 0;
+    });
 }
 
 }  // namespace
@@ -124,9 +134,10 @@ void WorkerProcess::stop() {
 }
 
 Task<void> WorkerProcess::close_services() {
+    const Instant until = loop_.now() + newcomer_patience;
     for (auto& site : sites_) co_await close_service(site->service());
     // What is being answered from the database may still be.
-    while (requests_.linked()) co_await loop_sleep(loop_, Milliseconds{20});
+    while (requests_.linked() || (newcomers() && loop_.now() < until)) co_await loop_sleep(loop_, Milliseconds{20});
 }
 
 Task<void> WorkerProcess::close_service(Service& service) {

@@ -15,6 +15,7 @@ const { dir: home } = require('./dir');
 const { until } = require('./tap');
 
 const server_name = 'hs.test';
+const most_merged = 50;
 
 class Device {
   constructor(homeserver, user_id, device_id) {
@@ -24,6 +25,7 @@ class Device {
     this.answers = [];            // what was pushed; answer i leads from position i to i + 1
     this.acknowledged = 0;
     this.initial = {};            // the answer to a poll without since
+    this.merge = null;            // makes one answer of several, as a real homeserver does; else each is given alone
     this.polls = [];              // every GET /sync, as recorded
     this.waiting = new Set();     // polls in flight
     this.overlaps = 0;            // polls that began while another was in flight (rule 1)
@@ -236,11 +238,19 @@ class Homeserver {
     if (at < 0) return [400, { errcode: 'M_UNKNOWN', error: 'Invalid stream token' }];
     device.acknowledged = Math.max(device.acknowledged, at);
     if (at === device.answers.length) return [200, { next_batch: device.batch(at) }];
-    const answer = device.answers[at];
-    if (typeof answer === 'function' || device.acknowledged <= at) return [200, complete(device, answer, at + 1)];
-    const { to_device, ...rest } = answer;
-    return [200, complete(device, rest, at + 1)];
+    if (!device.merge) return [200, complete(device, remaining(device, at), at + 1)];
+    const to = Math.min(device.answers.length, at + most_merged);
+    const parts = Array.from({ length: to - at }, (_, i) => remaining(device, at + i));
+    return [200, complete(device, device.merge(parts), to)];
   }
+}
+
+/** An answer, without the to-device messages that were acknowledged before. */
+function remaining(device, at) {
+  const answer = device.answers[at];
+  if (typeof answer === 'function' || device.acknowledged <= at) return answer;
+  const { to_device, ...rest } = answer;
+  return rest;
 }
 
 function complete(device, answer, position) {

@@ -134,9 +134,9 @@ http {
   }
 
   /** A reload after which nobody of the old workers is left, whatever connections they kept. */
-  async replaceWorkers() {
+  async replaceWorkers(limit = 20_000) {
     const old = await this.reload();
-    await until(() => this.pids().every((pid) => !old.includes(pid)), 'the old workers have ended', 20_000);
+    await until(() => this.pids().every((pid) => !old.includes(pid)), 'the old workers have ended', limit);
   }
 
   /** A worker dies without a word; comes back when there is another in its place. */
@@ -144,6 +144,15 @@ http {
     this.killed.push(pid);
     kill(pid, 'SIGKILL');
     await until(() => !this.workerPids().includes(pid) && this.workerPids().length >= this.workers, 'another worker', 20_000);
+  }
+
+  /** The master dies without a word; gives its workers, which go on without it. start() makes another one, once they have ended. */
+  async killMaster() {
+    const orphans = children(this.master.pid);
+    atExit(() => orphans.forEach((pid) => kill(pid, 'SIGKILL')));
+    this.master.kill('SIGKILL');
+    await this.master.ended;
+    return orphans;
   }
 
   async quit(limit = 20_000) {
@@ -216,4 +225,4 @@ function title(pid) {
   }
 }
 
-module.exports = { Nginx, freePort, so };
+module.exports = { Nginx, freePort, kill, so };

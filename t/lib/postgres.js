@@ -30,9 +30,9 @@ function run(program, args, options = {}) {
 }
 
 class Postgres {
-  constructor(shared = process.env.MATRIX_SYNC_PG) {
+  constructor(shared = process.env.MATRIX_SYNC_PG, name = 'pg') {
     this.shared = Boolean(shared);
-    this.socket = shared || path.join(home, 'pg');
+    this.socket = shared || path.join(home, name);
     this.log = path.join(this.socket, 'log');
     this.database = `t${process.pid}`;
   }
@@ -111,4 +111,4 @@ class Postgres {
   }
 }
 
-module.exports = { Postgres };
+module.exports = { Postgres, bin, env, ids };

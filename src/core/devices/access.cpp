@@ -1,5 +1,7 @@
 #include "core/devices/access.hpp"
 
+#include <algorithm>
+
 #include "core/devices/fetch.hpp"
 #include "core/json/text.hpp"
 #include "core/json/value.hpp"
@@ -121,6 +123,10 @@ Task<void> Access::refuse(std::string token, MatrixError why) {
     known.refused = loop_.now();
     ++refusals_;
     co_await tokens_.forget_token(token);
+}
+
+bool Access::asks() const {
+    return std::ranges::any_of(known_, [](const auto& item) { return item.second.asking && !item.second.asking->ended(); });
 }
 
 void Access::stop() {

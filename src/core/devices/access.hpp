@@ -29,6 +29,8 @@ class Access {
     Task<void> refuse(std::string token, MatrixError why);
     /// Why a token is refused at present.
     const MatrixError* refusal(const std::string& token) const;
+    /// Whether it is being asked whose a token is.
+    bool asks() const;
     /// Asks no more: those who wait for an answer get DatabaseUnavailable.
     void stop();
     /// Tokens that the homeserver has refused so far.

@@ -45,6 +45,7 @@ Task<void> Poller::reach_end() {
 void Poller::start_again() {
     set_synced(false);
     lease_.reset();
+    claiming_ = false;
     followers_.clear();
     if (!job_.running()) return;
     job_.cancel();
@@ -53,6 +54,7 @@ void Poller::start_again() {
 
 std::optional<Lease> Poller::stop() {
     job_.cancel();
+    claiming_ = false;
     tell_followers("free");
     followers_.clear();
     failing_.reset();
@@ -80,11 +82,12 @@ void Poller::told_trouble() {
 }
 
 void Poller::told_follow(WorkerKey follower) {
-    if (!lease_) {
+    if (!lease_ && !claiming_) {
         worker_.workers.tell(follower, "free " + std::to_string(device_.key.value));
         return;
     }
     followers_.insert(follower);
+    if (claiming_) return;
     if (!device_.whole() && trouble_) worker_.workers.tell(follower, "trouble " + std::to_string(device_.key.value));
     // What came between the follower's last look and this is made up for.
     worker_.workers.tell(follower, "news " + std::to_string(device_.key.value) + " " + std::to_string(device_.end().value));
@@ -126,6 +129,7 @@ Task<void> Poller::run() {
             why = error.what();
         }
         if (lease_) unreleased_ = std::exchange(lease_, std::nullopt);
+        if (claiming_) decided("free");
         owner_ = {};
         if (why.empty()) continue;
         set_synced(false);
@@ -157,8 +161,10 @@ Task<bool> Poller::released() {
 }
 
 Task<void> Poller::hold_role() {
+    claiming_ = true;
     LogStore::Claim claim = co_await worker_.logs.claim(device_.key, worker_.self, std::exchange(disclaimed_, WorkerKey{}));
     if (!claim.lease) {
+        decided("free");
         co_await follow(claim.row);
         co_return;
     }
@@ -167,8 +173,16 @@ Task<void> Poller::hold_role() {
     std::vector<Entry> nobody_types;
     device_.restart(claim.row, nobody_types);
     last_good_ = worker_.loop.now();
+    decided("news");
     set_synced(true);
     co_await poll(*claim.lease, std::move(claim.since));
+}
+
+/// Others may hear of a claim before this worker does, and have asked to follow it.
+void Poller::decided(const std::string& message) {
+    claiming_ = false;
+    tell_followers(message);
+    if (!lease_) followers_.clear();
 }
 
 Task<void> Poller::follow(const DeviceRow& row) {

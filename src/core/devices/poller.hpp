@@ -73,6 +73,7 @@ class Poller {
   private:
     Task<void> run();
     Task<void> hold_role();
+    void decided(const std::string& message);
     Task<void> follow(const DeviceRow& row);
     Task<void> catch_up();
     Task<bool> released();
@@ -102,6 +103,7 @@ class Poller {
     std::list<Credential> credentials_;  ///< newest first
     std::optional<Lease> lease_;         ///< this worker polls
     std::optional<Lease> unreleased_;    ///< it does not poll any more, but the store may not know
+    bool claiming_ = false;              ///< whether the log is this worker's is being decided
     std::set<WorkerKey> followers_;
     WorkerKey owner_;  ///< whom this worker follows
     bool owner_gone_ = false;
