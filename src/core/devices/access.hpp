@@ -33,6 +33,8 @@ class Access {
     void stop();
     /// Forgets what has not been used for long.
     void forget();
+    /// Forgets the tokens of a device: whose they are is asked again.
+    void forget(DeviceKey device);
 
   private:
     struct Known {

@@ -143,6 +143,11 @@ Task<bool> Poller::released() {
 
 Task<void> Poller::hold_role() {
     LogStore::Claim claim = co_await worker_.logs.claim(device_.key, worker_.self, std::exchange(disclaimed_, WorkerKey{}));
+    if (!claim.row.key) {
+        pruned_ = true;
+        credentials_.clear();
+        co_return;
+    }
     if (!claim.lease) {
         co_await follow(claim.row);
         co_return;
