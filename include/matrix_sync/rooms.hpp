@@ -114,11 +114,12 @@ class RoomStore {
     /// The classic token that the device's next poll goes on from; none before its first poll has ended.
     virtual Task<std::optional<std::string>> classic_since(DeviceKey device) = 0;
 
-    /// Entries of the device's log in one room: in (from, to], oldest first.
+    /// Entries of the device's log in one room: in (from, to], oldest first. As the next one, throws MatrixError 400
+    /// M_UNKNOWN_SYNC_SESSION where the log has been pruned beyond `from`.
     virtual Task<std::vector<Entry>> entries(DeviceKey device, RoomKey room, Position from, Position to) = 0;
     /// The newest up to `to`.
     virtual Task<std::optional<Entry>> newest(DeviceKey device, RoomKey room, Position to) = 0;
-    /// Of each room at most `most` up to `to`, newest first; those of one room stand together.
+    /// Of each room at most `most` up to `to`, newest first, as far as they are kept; those of one room stand together.
     virtual Task<std::vector<Entry>> last(DeviceKey device, std::vector<RoomKey> rooms, Position to, int most) = 0;
 
     /// In the order of the refs; those that do not exist are left out.

@@ -66,6 +66,7 @@ class Service {
         TokenStore& tokens;
         WorkerStore& workers;
         RoomStore& rooms;
+        PruneStore& pruning;
         /// One line for the operator: no token, no event content.
         std::function<void(LogLevel, const std::string&)> log;
     };

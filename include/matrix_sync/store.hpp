@@ -152,8 +152,8 @@ class LogStore {
     virtual Task<DeviceRow> device(const UserId& user, const DeviceId& device) = 0;
 
     struct Claim {
-        std::optional<Lease> lease;  ///< none: `row.owner` is alive and has it
-        DeviceRow row;
+        std::optional<Lease> lease;        ///< none: `row.owner` is alive and has it
+        DeviceRow row;                     ///< without a key: the device has been pruned
         std::optional<std::string> since;  ///< to go on polling from
     };
     /// Takes the log over if its owner is dead, has let go, or is the one that says it does not have it (`disclaimed`). The new owner's
@@ -191,8 +191,8 @@ class LogStore {
     /// Tries a room again that was set aside, with the state that `GET /rooms/{id}/state` gave.
     virtual Task<Ingested> ingest_aside(Lease lease, RoomId room, std::vector<Event> state) = 0;
 
-    /// What came after a position. `device.end` of the result's `to` may be far ahead: the caller says how many entries at most, and asks
-    /// again.
+    /// What came after a position, from `from` on, which is further where the log has been pruned. The log may reach further than `to`: the
+    /// caller asks again.
     virtual Task<News> news(DeviceKey device, Position after) = 0;
 
     /// Still kept, after a position, oldest first.
@@ -216,6 +216,14 @@ struct SessionRow {
     SessionId id;
     DeviceKey device;
     Acknowledged acknowledged;
+    Position reach;
+};
+
+/// A session that has been used, and its reach: what is answered to the token that it last came back with, and to those given in answer
+/// to it, begins here in the device's log, or later.
+struct UsedSession {
+    SessionId id;
+    Position reach;
 };
 
 /// Sessions and what they asked for. Everything that changes a session locks its device's row first.
@@ -228,7 +236,7 @@ class SessionStore {
         std::vector<SessionId> dropped;  ///< the longest unused ones, above `most`
     };
     /// Its first filter has number 1.
-    virtual Task<Opened> open(DeviceKey device, std::string filter, Acknowledged asks, int most) = 0;
+    virtual Task<Opened> open(DeviceKey device, std::string filter, Acknowledged asks, Position reach, int most) = 0;
     /// None when it is gone, or has not been used for `expiry`.
     virtual Task<std::optional<SessionRow>> session(const SessionId& id, Milliseconds expiry) = 0;
     /// None when it is gone.
@@ -241,7 +249,7 @@ class SessionStore {
     /// False when the session is gone.
     virtual Task<bool> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) = 0;
     /// These have been used just now, and their devices.
-    virtual Task<void> touch(std::vector<SessionId> sessions, std::vector<DeviceKey> devices) = 0;
+    virtual Task<void> touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) = 0;
     /// Drops some sessions unused for `expiry`, with what only they held back; returns them. Fewer than asked for: there are no more.
     virtual Task<std::vector<SessionId>> expire(Milliseconds expiry, int most) = 0;
     /// Whether the device has been used within `idle`, by any worker.
@@ -260,6 +268,16 @@ class TokenStore {
     virtual Task<std::optional<Known>> token(const std::string& access_token) = 0;
     virtual Task<void> remember_token(const std::string& access_token, DeviceKey device) = 0;
     virtual Task<void> forget_token(const std::string& access_token) = 0;
+};
+
+/// Deletes what nobody can ask for any more, in small steps: ARCHITECTURE.md, "Pruning".
+class PruneStore {
+  public:
+    virtual ~PruneStore() = default;
+
+    /// One step of a pass over everything there is; `expiry` is how long a session lives unused. False when there is nothing to do at
+    /// present, or another worker is at it.
+    virtual Task<bool> prune(Milliseconds expiry) = 0;
 };
 
 /// The workers that share the database, and how they tell each other things.

@@ -13,6 +13,9 @@ namespace {
 constexpr Milliseconds kTick{2'000};
 constexpr Milliseconds kCloseLimit{3'000};
 constexpr int kExpireAtOnce = 100;
+/// Pruning takes at most this part of one connection's time.
+constexpr int kPruneShare = 5;
+constexpr Milliseconds kMostPruneRest{60'000};
 
 }  // namespace
 
@@ -40,7 +43,7 @@ Task<void> Service::Impl::housekeeping() {
 }
 
 Task<void> Service::Impl::write_used() {
-    std::vector<SessionId> used = sessions.take_used(settings->session_expiry / 10);
+    std::vector<UsedSession> used = sessions.take_used(settings->session_expiry / 10);
     std::vector<DeviceKey> used_devices;
     for (auto& [key, served] : devices) {
         bool in_use = !served->poller.rests() && served->used > served->used_written;
@@ -58,6 +61,26 @@ Task<void> Service::Impl::expire_sessions() {
     std::vector<SessionId> gone = co_await session_store.expire(settings->session_expiry, kExpireAtOnce);
     for (const auto& id : gone) drop(id);
     tell_dropped(gone);
+}
+
+/// Whichever worker looks first does it for all.
+Task<void> Service::Impl::prune() {
+    for (;;) {
+        const Milliseconds expiry = settings ? settings->session_expiry : kMostPruneRest;
+        co_await loop_sleep(worker.loop, worker.jittered(std::clamp(expiry / 10, Milliseconds{100}, kMostPruneRest)));
+        if (!settings || !worker.self) continue;
+        try {
+            for (bool more = true; more;) {
+                const Instant began = worker.loop.now();
+                more = co_await prune_store.prune(settings->session_expiry);
+                co_await loop_sleep(worker.loop, (kPruneShare - 1) * (worker.loop.now() - began));
+            }
+        } catch (const DatabaseUnavailable&) {
+            // Next time.
+        } catch (const std::exception& error) {
+            worker.log(LogLevel::error, std::string("pruning failed, and is tried again: ") + error.what());
+        }
+    }
 }
 
 /// Its wait, if it has one, is over.
@@ -103,6 +126,7 @@ void Service::Impl::registered(WorkerKey self) {
     for (auto& [key, served] : devices) served->poller.start_again();
     if (!keeping.running()) keeping.start(housekeeping());
     if (!following.running()) following.start(look_after_followed());
+    if (!pruning.running()) pruning.start(prune());
 }
 
 void Service::Impl::disconnected() {
@@ -140,6 +164,7 @@ Task<void> Service::Impl::close() {
     worker.registered.notify();
     keeping.cancel();
     following.cancel();
+    pruning.cancel();
     std::vector<Lease> leases;
     for (auto& [key, served] : devices) {
         if (auto lease = served->poller.stop()) leases.push_back(*lease);

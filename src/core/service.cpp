@@ -99,7 +99,8 @@ Reply error_reply(int status, std::string_view errcode, std::string_view error, 
     return reply_of(what);
 }
 
-Task<Reply> Service::Impl::answer(Request request) {
+/// None when the device turns out to have been pruned, since nobody had used it for long: asked again, it is made anew.
+Task<std::optional<Reply>> Service::Impl::answer(const Request& request) {
     std::string access_token = bearer(request.authorization);
     settings = request.settings;
     co_await known_to_database();
@@ -124,8 +125,17 @@ Task<Reply> Service::Impl::answer(Request request) {
     served.used = worker.loop.now();
     served.poller.want(credential);
     bool synced = co_await served.poller.synced(kSyncedLimit);
+    if (served.poller.pruned()) {
+        access.forget(row.key);
+        devices.erase(row.key);
+        co_return std::nullopt;
+    }
     if (!synced && !worker.closing) throw unavailable();
-    if (later_page(turn.pages)) co_return co_await later_pages(served, credential, std::move(turn), query.since);
+    std::optional<Reply> reply;
+    if (later_page(turn.pages)) {
+        reply = co_await later_pages(served, credential, std::move(turn), query.since);
+        co_return reply;
+    }
     if (turn.session) {
         co_await come_back(served, turn, timeout > Milliseconds{0});
     } else {
@@ -134,7 +144,8 @@ Task<Reply> Service::Impl::answer(Request request) {
         co_await open(served, turn, request.settings->sessions_per_device);
         request.facts->session = turn.session->id.value;
     }
-    co_return co_await wait(served, credential, std::move(turn), timeout);
+    reply = co_await wait(served, credential, std::move(turn), timeout);
+    co_return reply;
 }
 
 void Service::Impl::say_what_is_asked(const Turn& turn) {
@@ -182,7 +193,7 @@ Task<Turn> Service::Impl::go_on(DeviceKey device, std::string_view since, Json b
 }
 
 Task<void> Service::Impl::open(Served& served, Turn& turn, int most) {
-    auto opened = co_await sessions.open(served.device.key, turn.filter, most);
+    auto opened = co_await sessions.open(served.device.key, turn.filter, served.device.end(), most);
     for (const auto& id : opened.dropped) drop(id);
     tell_dropped(opened.dropped);
     turn.session = std::move(opened.session);
@@ -195,6 +206,7 @@ Task<void> Service::Impl::open(Served& served, Turn& turn, int most) {
 Task<void> Service::Impl::come_back(Served& served, Turn& turn, bool may_wait) {
     co_await served.poller.reach(turn.token.log);
     if (turn.token.log.generation() > served.device.end().generation()) throw unknown_session();
+    turn.session->reach = turn.token.reach();
     if (turn.filter != turn.before) turn.token.filter = co_await sessions.number(*turn.session, turn.token.filter, turn.filter);
     Acknowledged sent = turn.before->acknowledged(turn.token.cursors);
     co_await sessions.acknowledge(*turn.session, sent);
@@ -317,9 +329,10 @@ Task<Reply> Service::serve(Request request) {
     ++status.requests;
     std::optional<MatrixError> failure;
     try {
-        Reply reply = co_await impl_->answer(std::move(request));
-        status.replied(reply.status, "");
-        co_return reply;
+        std::optional<Reply> reply;
+        while (!reply) reply = co_await impl_->answer(request);
+        status.replied(reply->status, "");
+        co_return std::move(*reply);
     } catch (const MatrixError& error) {
         failure = error;
     } catch (const DatabaseUnavailable&) {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,11 +48,12 @@ struct Service::Impl : WorkerStore::Mail {
         : access(parts.loop, parts.logs, parts.tokens),
           worker(parts, access),
           sessions(parts.loop, parts.sessions),
-          session_store(parts.sessions) {
+          session_store(parts.sessions),
+          prune_store(parts.pruning) {
         parts.workers.attach(*this);
     }
 
-    Task<Reply> answer(Request request);
+    Task<std::optional<Reply>> answer(const Request& request);
     Task<void> known_to_database();
     static Turn begin_turn(Json body);
     static void say_what_is_asked(const Turn& turn);
@@ -72,6 +74,7 @@ struct Service::Impl : WorkerStore::Mail {
     Task<void> write_used();
     Task<void> expire_sessions();
     Task<void> look_after_followed();
+    Task<void> prune();
     Task<void> close();
     Status status() const;
 
@@ -83,6 +86,7 @@ struct Service::Impl : WorkerStore::Mail {
     Worker worker;
     Sessions sessions;
     SessionStore& session_store;
+    PruneStore& prune_store;
     std::map<DeviceKey, std::shared_ptr<Served>> devices;
     const Settings* settings = nullptr;  ///< of the last request
     std::uint64_t requests = 0;
@@ -92,6 +96,7 @@ struct Service::Impl : WorkerStore::Mail {
     SeldomLine housekeeping_failed{worker.loop, worker.log};
     Job keeping;
     Job following;
+    Job pruning;
 };
 
 }  // namespace matrix_sync

@@ -38,12 +38,14 @@ Site::Site(Loop& loop, const DatabaseConf& conf, unsigned connections)
       tokens_(database_),
       workers_(database_, loop, worker_name(), log_of(label_)),
       rooms_(database_),
+      pruning_(database_, loop),
       service_({.loop = loop,
                 .logs = logs_,
                 .sessions = sessions_,
                 .tokens = tokens_,
                 .workers = workers_,
                 .rooms = rooms_,
+                .pruning = pruning_,
                 .log = log_of(label_)}) {
     database_.open();
 }

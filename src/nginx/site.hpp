@@ -7,6 +7,7 @@
 #include "nginx/database.hpp"
 #include "nginx/directives.hpp"
 #include "storage/logs.hpp"
+#include "storage/pruning.hpp"
 #include "storage/rooms.hpp"
 #include "storage/sessions.hpp"
 #include "storage/tokens.hpp"
@@ -33,6 +34,7 @@ class Site {
     PostgresTokens tokens_;
     PostgresWorkers workers_;
     PostgresRooms rooms_;
+    PostgresPruning pruning_;
     Service service_;
 };
 

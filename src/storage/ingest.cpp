@@ -7,6 +7,7 @@
 #include "matrix_sync/error.hpp"
 #include "storage/log_rows.hpp"
 #include "storage/room_rows.hpp"
+#include "storage/unused.hpp"
 
 namespace matrix_sync {
 namespace {
@@ -32,7 +33,7 @@ const Statement insert_rooms_statement{"ingest_insert_rooms", R"sql(
 )sql"};
 
 const Statement get_rooms{"ingest_get_rooms", R"sql(
-    SELECT room_id, id, version, type FROM room WHERE room_id = ANY ($1::text[])
+    SELECT room_id, id, version, type, unused FROM room WHERE room_id = ANY ($1::text[])
 )sql"};
 
 const Statement get_known{"ingest_get_known", "SELECT w.device, l.seq <= d.since_seq, " MATRIX_SYNC_ENTRY_COLUMNS R"sql(
@@ -147,14 +148,18 @@ Task<void> Ingestion::read_ends() {
         co_return;
     }
     insert_rooms();
-    Query found_rooms = sending_.ask(get_rooms, std::move(room_ids));
+    Query found_rooms = sending_.ask(get_rooms, room_ids);
     Query known = sending_.ask(get_known, pairs);
     Query aside = sending_.ask(get_aside, pairs);
     Query looks = sending_.ask(get_rows, pairs);
     Rows device_rows = co_await locked;
     take_devices(device_rows);
     Rows room_rows = co_await found_rooms;
-    take_rooms(room_rows);
+    while (take_rooms(room_rows)) {
+        insert_rooms();
+        Query again = sending_.ask(get_rooms, room_ids);
+        room_rows = co_await again;
+    }
     Rows known_rows = co_await known;
     take_known(known_rows);
     Rows aside_rows = co_await aside;
@@ -222,14 +227,19 @@ void Ingestion::take_devices(const Rows& rows) {
     }
 }
 
-void Ingestion::take_rooms(const Rows& rows) {
+/// Says whether some were unused, and have to be looked for again.
+bool Ingestion::take_rooms(const Rows& rows) {
     std::map<RoomId, RoomKey> keys;
+    std::vector<std::string> unused;
     for (std::size_t row = 0; row < rows.size(); ++row) {
         RoomId room{std::string(rows.text(row, 0))};
+        if (rows.boolean(row, 4)) unused.push_back(room.value);
         kinds_[room] = {rows.maybe_text(row, 2), rows.maybe_text(row, 3).value_or("")};
         keys[std::move(room)] = RoomKey{rows.bigint(row, 1)};
     }
     for (RoomWork& work : works_) work.key = keys[work.room];
+    if (!unused.empty()) use_rooms(sending_, unused);
+    return !unused.empty();
 }
 
 void Ingestion::take_known(const Rows& rows) {

@@ -132,7 +132,7 @@ class Ingestion {
     Task<void> read_ends();
     void insert_rooms();
     void take_devices(const Rows& rows);
-    void take_rooms(const Rows& rows);
+    bool take_rooms(const Rows& rows);
     void take_known(const Rows& rows);
     void take_aside(const Rows& rows);
     void take_rows(const Rows& rows);
@@ -142,6 +142,8 @@ class Ingestion {
     Task<void> store_events();
     void set_versions();
     std::vector<Query> send_events();
+    bool take_events(const Rows& rows);
+    void redact_stored(const Rows& rows);
     void take_redacted_member(RoomKey room, std::string_view user, EventRef ref);
 
     // ingest_rooms.cpp

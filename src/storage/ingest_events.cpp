@@ -4,6 +4,7 @@
 #include "core/json/cursor.hpp"
 #include "core/matrix/redaction.hpp"
 #include "storage/ingest.hpp"
+#include "storage/unused.hpp"
 
 namespace matrix_sync {
 
@@ -22,7 +23,7 @@ const Statement insert_events{"ingest_insert_events", R"sql(
 )sql"};
 
 const Statement get_refs{"ingest_get_refs", R"sql(
-    SELECT event_id, ref, room FROM event WHERE event_id = ANY ($1::text[])
+    SELECT event_id, ref, room, unused FROM event WHERE event_id = ANY ($1::text[])
 )sql"};
 
 // A redaction waits here for whoever is just storing its target, and whoever stores the target later waits for the redaction: each then
@@ -217,18 +218,34 @@ void Ingestion::take_redacted_member(RoomKey room, std::string_view user, EventR
     redacted_members_.push_back(std::move(facts));
 }
 
+/// Says whether some were unused, and have to be stored again.
+bool Ingestion::take_events(const Rows& rows) {
+    std::vector<std::string> unused;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        std::string id(rows.text(row, 0));
+        if (rows.boolean(row, 3)) unused.push_back(id);
+        events_[std::move(id)] = {EventRef{rows.bigint(row, 1)}, RoomKey{rows.bigint(row, 2)}};
+    }
+    if (!unused.empty()) use_events(sending_, unused);
+    return !unused.empty();
+}
+
 Task<void> Ingestion::store_events() {
     set_versions();
-    std::vector<Query> queries = send_events();
-    if (queries.empty()) co_return;
-    Query& refs_query = queries[0];
-    Query& unredacted_query = queries[1];
-    Rows rows = co_await refs_query;
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-        events_[std::string(rows.text(row, 0))] = {EventRef{rows.bigint(row, 1)}, RoomKey{rows.bigint(row, 2)}};
+    for (bool again = true; again;) {
+        std::vector<Query> queries = send_events();
+        if (queries.empty()) co_return;
+        Query& refs_query = queries[0];
+        Query& unredacted_query = queries[1];
+        Rows rows = co_await refs_query;
+        Rows unredacted = co_await unredacted_query;
+        again = take_events(rows);
+        if (!again) redact_stored(unredacted);
     }
-    Rows unredacted = co_await unredacted_query;
-    if (unredacted.empty()) co_return;
+}
+
+void Ingestion::redact_stored(const Rows& unredacted) {
+    if (unredacted.empty()) return;
     std::vector<std::int64_t> refs;
     std::vector<std::string> bodies;
     for (std::size_t row = 0; row < unredacted.size(); ++row) {

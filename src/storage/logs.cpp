@@ -66,6 +66,10 @@ const Statement get_end{"logs_get_end", R"sql(
     SELECT seq, since IS NOT NULL, keys_seq, one_time_keys_count, unused_fallback_key_types FROM device WHERE id = $1::bigint
 )sql"};
 
+const Statement get_pruned{"logs_get_pruned", R"sql(
+    SELECT pruned FROM device WHERE id = $1::bigint
+)sql"};
+
 const Statement get_entries{"logs_get_entries", "SELECT " MATRIX_SYNC_ENTRY_COLUMNS R"sql(
     FROM (SELECT * FROM log WHERE device = $1::bigint AND seq > $2::bigint ORDER BY seq LIMIT $3::bigint) AS l
     JOIN room r ON r.id = l.room
@@ -273,17 +277,20 @@ Task<News> PostgresLogs::news(DeviceKey device, Position after) {
     Query messages_query = database_.run(get_to_device, page(device, after, most_messages + 1));
     Query lists_query = database_.run(get_device_lists, page(device, after, most_news + 1));
     Query data_query = database_.run(get_account_data, page(device, after, most_news + 1));
+    Query pruned_query = database_.run(get_pruned, of_device(device));
     Rows end = co_await end_query;
     Rows entries = co_await entries_query;
     Rows rooms = co_await rooms_query;
     Rows messages = co_await messages_query;
     Rows lists = co_await lists_query;
     Rows data = co_await data_query;
+    Rows pruned = co_await pruned_query;
 
     News news;
     news.from = news.to = after;
     if (end.empty()) co_return news;
     news.whole = end.boolean(0, 1);
+    if (!pruned.empty()) news.from = std::max(after, Position{pruned.bigint(0, 0)});
     news.entries = read_entries(entries);
     news.rooms = read_rooms(rooms);
     news.to_device = read_all(messages, read_message);

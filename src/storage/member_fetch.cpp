@@ -7,6 +7,7 @@
 #include "core/matrix/content.hpp"
 #include "core/matrix/redaction.hpp"
 #include "storage/members.hpp"
+#include "storage/unused.hpp"
 
 namespace matrix_sync {
 
@@ -17,7 +18,7 @@ const Statement get_clock{"member_fetch_clock", R"sql(
 )sql"};
 
 const Statement get_refs{"member_fetch_refs", R"sql(
-    SELECT event_id, ref, room FROM event WHERE event_id = ANY ($1::text[])
+    SELECT event_id, ref, room, unused FROM event WHERE event_id = ANY ($1::text[])
 )sql"};
 
 const Statement insert_events{"member_fetch_insert_events", R"sql(
@@ -59,12 +60,8 @@ class Batch {
     }
 
     Task<void> store_events() {
-        co_await read_refs();
-        std::vector<std::string> missing;
-        for (const auto& [id, event] : events_) {
-            if (!refs_.contains(id) && !elsewhere_.contains(id)) missing.push_back(id);
-        }
-        if (!missing.empty()) co_await insert(std::move(missing));
+        // What is unused may be gone when it is looked for again.
+        for (bool again = true; again;) again = co_await store_missing();
         take_redacted();
     }
 
@@ -83,17 +80,39 @@ class Batch {
     }
 
   private:
-    Task<void> read_refs() {
+    /// Says whether some were unused.
+    Task<bool> store_missing() {
+        std::vector<std::string> unused = co_await read_refs();
+        std::vector<std::string> missing;
+        for (const auto& [id, event] : events_) {
+            if (!refs_.contains(id) && !elsewhere_.contains(id)) missing.push_back(id);
+        }
+        if (!unused.empty()) {
+            use_events(sending_, unused);
+        } else if (!missing.empty()) {
+            co_await insert(std::move(missing));
+        }
+        co_return !unused.empty();
+    }
+
+    /// Gives those that are unused.
+    Task<std::vector<std::string>> read_refs() {
         std::vector<std::string> ids;
         for (const auto& [id, event] : events_) ids.push_back(id);
         Params params;
         params.texts(ids);
         Query query = sending_.ask(get_refs, std::move(params));
         Rows rows = co_await query;
+        refs_.clear();
+        elsewhere_.clear();
+        std::vector<std::string> unused;
         for (std::size_t row = 0; row < rows.size(); ++row) {
+            std::string id(rows.text(row, 0));
+            if (rows.boolean(row, 3)) unused.push_back(id);
             Refs& refs = rows.bigint(row, 2) == room_.value ? refs_ : elsewhere_;
-            refs[std::string(rows.text(row, 0))] = EventRef{rows.bigint(row, 1)};
+            refs[std::move(id)] = EventRef{rows.bigint(row, 1)};
         }
+        co_return unused;
     }
 
     Task<void> insert(std::vector<std::string> missing) {

@@ -47,6 +47,10 @@ const Statement get_entries{"rooms_get_entries", "SELECT " MATRIX_SYNC_ENTRY_COL
     ORDER BY l.seq
 )sql"};
 
+const Statement get_pruned{"rooms_get_pruned", R"sql(
+    SELECT pruned FROM device WHERE id = $1::bigint
+)sql"};
+
 const Statement get_last{"rooms_get_last", "SELECT " MATRIX_SYNC_ENTRY_COLUMNS R"sql(
     FROM unnest($2::bigint[]) AS wanted (room)
     CROSS JOIN LATERAL (
@@ -129,6 +133,15 @@ Params after(DeviceKey device, RoomKey room, Position position) {
     return params;
 }
 
+MatrixError unknown_session() {
+    return {400, "M_UNKNOWN_SYNC_SESSION", "Session unknown or expired"};
+}
+
+/// `rows` were asked for after what was read, which is whole if the log has not been pruned further than that even now.
+void refuse_pruned(const Rows& rows, Position from) {
+    if (!rows.empty() && rows.bigint(0, 0) > from.value) throw unknown_session();
+}
+
 std::vector<std::int64_t> numbers(const std::vector<RoomKey>& keys) {
     std::vector<std::int64_t> values;
     for (RoomKey key : keys) values.push_back(key.value);
@@ -197,14 +210,24 @@ Task<std::optional<std::string>> PostgresRooms::classic_since(DeviceKey device) 
 Task<std::vector<Entry>> PostgresRooms::entries(DeviceKey device, RoomKey room, Position from, Position to) {
     Params params = after(device, room, from);
     params.bigint(to.value);
+    Params of_device;
+    of_device.bigint(device.value);
     Query query = database_.run(get_entries, std::move(params));
+    Query pruned_query = database_.run(get_pruned, std::move(of_device));
     Rows rows = co_await query;
+    Rows pruned = co_await pruned_query;
+    refuse_pruned(pruned, from);
     co_return read_entries(rows);
 }
 
 Task<std::optional<Entry>> PostgresRooms::newest(DeviceKey device, RoomKey room, Position to) {
     std::vector<RoomKey> rooms = {room};
+    Params of_device;
+    of_device.bigint(device.value);
     std::vector<Entry> found = co_await last(device, std::move(rooms), to, 1);
+    Query pruned_query = database_.run(get_pruned, std::move(of_device));
+    Rows pruned = co_await pruned_query;
+    refuse_pruned(pruned, to);
     std::optional<Entry> entry;
     if (!found.empty()) entry = std::move(found.front());
     co_return entry;
@@ -303,7 +326,7 @@ Task<int> PostgresRooms::add_snapshot(const SessionId& session, Paged stream, Sn
     auto transaction = co_await database_.begin();
     Query lock_query = transaction->run(lock_session, std::move(of_session));
     Rows locked = co_await lock_query;
-    if (locked.empty()) throw MatrixError(400, "M_UNKNOWN_SYNC_SESSION", "Session unknown or expired");
+    if (locked.empty()) throw unknown_session();
     Query insert_query = transaction->run(insert_snapshot, std::move(params));
     Query drop_query = transaction->run(drop_snapshots, std::move(surplus));
     Rows inserted = co_await insert_query;

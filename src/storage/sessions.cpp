@@ -30,8 +30,8 @@ const Statement lock_devices{"session_lock_devices", R"sql(
 
 const Statement insert_session{"session_insert", R"sql(
     WITH opened AS (
-        INSERT INTO session (device, to_device, e2ee)
-        VALUES ($1::bigint, $2::bigint, $3::bigint)
+        INSERT INTO session (device, to_device, e2ee, reach)
+        VALUES ($1::bigint, $2::bigint, $3::bigint, $5::bigint)
         RETURNING id
     ), first AS (
         INSERT INTO filter (session, number, body) SELECT id, 1, $4::text FROM opened
@@ -50,7 +50,7 @@ const Statement drop_unused{"session_drop_unused", R"sql(
 )sql"};
 
 const Statement get_session{"session_get", R"sql(
-    SELECT device, to_device, e2ee FROM session
+    SELECT device, to_device, e2ee, reach FROM session
     WHERE id = $1::uuid AND used > now() - $2::bigint * interval '1 millisecond'
 )sql"};
 
@@ -115,7 +115,9 @@ const Statement touch_devices{"session_touch_devices", R"sql(
 )sql"};
 
 const Statement touch_sessions{"session_touch", R"sql(
-    UPDATE session SET used = now() WHERE id = ANY ($1::text[]::uuid[])
+    UPDATE session SET used = now(), reach = w.reach
+    FROM unnest($1::text[]::uuid[], $2::bigint[]) AS w (id, reach)
+    WHERE session.id = w.id
 )sql"};
 
 const Statement find_expired{"session_find_expired", R"sql(
@@ -166,7 +168,7 @@ Task<void> delete_acknowledged(Transaction& transaction, DeviceKey device) {
 
 }  // namespace
 
-Task<SessionStore::Opened> PostgresSessions::open(DeviceKey device, std::string filter, Acknowledged asks, int most) {
+Task<SessionStore::Opened> PostgresSessions::open(DeviceKey device, std::string filter, Acknowledged asks, Position reach, int most) {
     auto transaction = co_await database_.begin();
     Rows locked = co_await transaction->run(lock_device, Params().bigint(device.value));
     if (locked.empty()) throw StatementFailed("02000", "device " + std::to_string(device.value) + " is gone");
@@ -175,7 +177,7 @@ Task<SessionStore::Opened> PostgresSessions::open(DeviceKey device, std::string 
     values.bigint(device.value);
     position(values, asks.to_device);
     position(values, asks.e2ee);
-    values.text(filter);
+    values.text(filter).bigint(reach.value);
     Rows inserted = co_await transaction->run(insert_session, values);
     Opened opened;
     opened.id = SessionId(inserted.uuid(0, 0));
@@ -199,6 +201,7 @@ Task<std::optional<SessionRow>> PostgresSessions::session(const SessionId& id, M
     row.device = DeviceKey{rows.bigint(0, 0)};
     row.acknowledged.to_device = position(rows, 1);
     row.acknowledged.e2ee = position(rows, 2);
+    row.reach = Position{rows.bigint(0, 3)};
     co_return row;
 }
 
@@ -249,21 +252,26 @@ Task<bool> PostgresSessions::acknowledge(const SessionId& id, DeviceKey device, 
     co_return true;
 }
 
-Task<void> PostgresSessions::touch(std::vector<SessionId> sessions, std::vector<DeviceKey> devices) {
+Task<void> PostgresSessions::touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) {
     for (std::size_t from = 0; from < std::max(sessions.size(), devices.size()); from += touch_batch) {
         std::vector<std::string> some_sessions;
+        std::vector<std::int64_t> reaches;
         std::vector<std::int64_t> some_devices;
-        for (std::size_t at = from; at < std::min(from + touch_batch, sessions.size()); ++at) some_sessions.push_back(sessions[at].value);
+        for (std::size_t at = from; at < std::min(from + touch_batch, sessions.size()); ++at) {
+            some_sessions.push_back(sessions[at].id.value);
+            reaches.push_back(sessions[at].reach.value);
+        }
         for (std::size_t at = from; at < std::min(from + touch_batch, devices.size()); ++at) some_devices.push_back(devices[at].value);
-        co_await touch_some(std::move(some_sessions), std::move(some_devices));
+        co_await touch_some(std::move(some_sessions), std::move(reaches), std::move(some_devices));
     }
 }
 
-Task<void> PostgresSessions::touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> devices) {
+Task<void> PostgresSessions::touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> reaches,
+                                        std::vector<std::int64_t> devices) {
     auto transaction = co_await database_.begin();
     Query lock = transaction->run(lock_devices, Params().bigints(devices).texts(sessions));
     Query touched_devices = transaction->run(touch_devices, Params().bigints(devices));
-    Query touched_sessions = transaction->run(touch_sessions, Params().texts(sessions));
+    Query touched_sessions = transaction->run(touch_sessions, Params().texts(sessions).bigints(reaches));
     co_await lock;
     co_await touched_devices;
     co_await touched_sessions;

@@ -10,18 +10,18 @@ class PostgresSessions : public SessionStore {
   public:
     explicit PostgresSessions(Database& database) : database_(database) {}
 
-    Task<Opened> open(DeviceKey device, std::string filter, Acknowledged asks, int most) override;
+    Task<Opened> open(DeviceKey device, std::string filter, Acknowledged asks, Position reach, int most) override;
     Task<std::optional<SessionRow>> session(const SessionId& id, Milliseconds expiry) override;
     Task<std::optional<std::string>> filter(const SessionId& id, int number) override;
     Task<std::optional<int>> add_filter(const SessionId& id, int base, std::string filter) override;
     Task<bool> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) override;
-    Task<void> touch(std::vector<SessionId> sessions, std::vector<DeviceKey> devices) override;
+    Task<void> touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) override;
     Task<std::vector<SessionId>> expire(Milliseconds expiry, int most) override;
     Task<bool> in_use(DeviceKey device, Milliseconds idle) override;
 
   private:
     Task<std::vector<SessionId>> expire_of(DeviceKey device, std::vector<std::string> candidates, Milliseconds expiry);
-    Task<void> touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> devices);
+    Task<void> touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> reaches, std::vector<std::int64_t> devices);
 
     Database& database_;
 };

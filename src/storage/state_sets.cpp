@@ -7,6 +7,8 @@
 #include <string>
 #include <tuple>
 
+#include "storage/unused.hpp"
+
 namespace matrix_sync {
 namespace {
 
@@ -36,7 +38,7 @@ const Statement insert_state{"state_insert", R"sql(
 )sql"};
 
 const Statement find_states{"state_find", R"sql(
-    SELECT s.id, s.room, s.hash
+    SELECT s.id, s.room, s.hash, s.unused
     FROM unnest($1::bigint[], $2::bytea[]) AS wanted (room, hash)
     JOIN room_state s ON s.room = wanted.room AND s.hash = wanted.hash
 )sql"};
@@ -133,17 +135,23 @@ Task<std::vector<StateKey>> intern_states(Sending& sending, std::vector<NewState
     std::vector<std::int64_t> rooms;
     std::vector<std::string> hashes;
     for (const Hashed& set : sets) {
-        insert(sending, set, states[set.index]);
         rooms.push_back(set.room.value);
         hashes.push_back(set.hash);
     }
-    Params wanted;
-    wanted.bigints(rooms).bytess(hashes);
-    Query query = sending.ask(find_states, std::move(wanted));
-    Rows rows = co_await query;
     std::map<std::pair<std::int64_t, std::string>, StateKey> found;
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-        found[{rows.bigint(row, 1), std::string(rows.text(row, 2))}] = StateKey{rows.bigint(row, 0)};
+    for (bool again = true; again;) {
+        for (const Hashed& set : sets) insert(sending, set, states[set.index]);
+        Params wanted;
+        wanted.bigints(rooms).bytess(hashes);
+        Query query = sending.ask(find_states, std::move(wanted));
+        Rows rows = co_await query;
+        std::vector<std::int64_t> unused;
+        for (std::size_t row = 0; row < rows.size(); ++row) {
+            found[{rows.bigint(row, 1), std::string(rows.text(row, 2))}] = StateKey{rows.bigint(row, 0)};
+            if (rows.boolean(row, 3)) unused.push_back(rows.bigint(row, 0));
+        }
+        if (!unused.empty()) use_states(sending, unused);
+        again = !unused.empty();
     }
     for (const Hashed& set : sets) keys[set.index] = found.at({set.room.value, set.hash});
     co_return keys;

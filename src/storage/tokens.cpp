@@ -24,8 +24,10 @@ const Statement set_token{"token_set", R"sql(
             WHERE device = $2::bigint AND hash <> $1::bytea AND verified < now() - interval '7 days'
             FOR UPDATE SKIP LOCKED
         )
+    ), used AS (
+        UPDATE device SET used = now() WHERE id = $2::bigint
     )
-    INSERT INTO token (hash, device) VALUES ($1::bytea, $2::bigint)
+    INSERT INTO token (hash, device) SELECT $1::bytea, id FROM device WHERE id = $2::bigint
     ON CONFLICT (hash) DO UPDATE SET device = excluded.device, verified = excluded.verified
 )sql"};
 

@@ -23,7 +23,7 @@ struct World : Storage {
     World() {
         homeserver = std::make_shared<FakeHomeserver>();
         credential.homeserver = homeserver;
-        auto opened = complete(sessions.open(me.key, "{}", {}, 10));
+        auto opened = complete(sessions.open(me.key, "{}", {}, {}, 10));
         reading.session = opened.id;
     }
 

@@ -40,7 +40,7 @@ struct World {
     }
 
     SessionId open(std::optional<std::int64_t> to_device, std::optional<std::int64_t> e2ee = {}, int most = 10) {
-        return complete(sessions.open(device, "{}", asks(to_device, e2ee), most)).id;
+        return complete(sessions.open(device, "{}", asks(to_device, e2ee), {}, most)).id;
     }
     void acknowledge(const SessionId& id, std::optional<std::int64_t> to_device, std::optional<std::int64_t> e2ee = {}) {
         complete(sessions.acknowledge(id, device, asks(to_device, e2ee)));
@@ -79,7 +79,7 @@ struct World {
 
 START_TEST(a_session_keeps_what_it_asked_for) {
     World world;
-    auto opened = complete(world.sessions.open(world.device, R"({"typing":{}})", World::asks(0), 10));
+    auto opened = complete(world.sessions.open(world.device, R"({"typing":{}})", World::asks(0), {}, 10));
     ck_assert(opened.dropped.empty());
     auto row = complete(world.sessions.session(opened.id, day));
     ck_assert(row.has_value());
@@ -111,7 +111,7 @@ END_TEST
 START_TEST(no_session_for_a_device_that_is_gone) {
     World world;
     try {
-        complete(world.sessions.open(DeviceKey{77}, "{}", World::asks(0), 10));
+        complete(world.sessions.open(DeviceKey{77}, "{}", World::asks(0), {}, 10));
         ck_abort_msg("a session was opened");
     } catch (const StatementFailed&) {
     }
@@ -127,7 +127,7 @@ START_TEST(the_longest_unused_are_dropped_above_the_most) {
     world.unused_for(oldest, "3 hours");
     world.unused_for(older, "2 hours");
     world.unused_for(newest, "1 hour");
-    auto opened = complete(world.sessions.open(world.device, "{}", World::asks(0), 2));
+    auto opened = complete(world.sessions.open(world.device, "{}", World::asks(0), {}, 2));
     std::vector<SessionId> expected{oldest, older};
     std::sort(expected.begin(), expected.end());
     std::sort(opened.dropped.begin(), opened.dropped.end());
@@ -136,7 +136,7 @@ START_TEST(the_longest_unused_are_dropped_above_the_most) {
     ck_assert(complete(world.sessions.session(opened.id, day)).has_value());
     assert_text(world.database.value("SELECT count(*) FROM filter"), "2");
 
-    auto only = complete(world.sessions.open(world.device, "{}", World::asks(0), 1));
+    auto only = complete(world.sessions.open(world.device, "{}", World::asks(0), {}, 1));
     ck_assert_uint_eq(only.dropped.size(), 2);
     assert_text(world.database.value("SELECT id FROM session"), only.id.value);
 }
@@ -146,7 +146,7 @@ START_TEST(sessions_of_other_devices_are_not_dropped) {
     World world;
     SessionId mine = world.open(0);
     DeviceKey tablet = world.add_device("TABLET");
-    auto opened = complete(world.sessions.open(tablet, "{}", World::asks(0), 1));
+    auto opened = complete(world.sessions.open(tablet, "{}", World::asks(0), {}, 1));
     ck_assert(opened.dropped.empty());
     ck_assert(complete(world.sessions.session(mine, day)).has_value());
 }
@@ -262,7 +262,7 @@ START_TEST(what_only_a_dropped_session_held_back_goes_with_it) {
     world.acknowledge(quick, 7, 7);
     assert_text(world.messages(), "123456789");
     world.unused_for(slow, "1 hour");
-    auto opened = complete(world.sessions.open(world.device, "{}", Acknowledged{}, 2));
+    auto opened = complete(world.sessions.open(world.device, "{}", Acknowledged{}, {}, 2));
     ck_assert(opened.dropped == std::vector<SessionId>{slow});
     assert_text(world.messages(), "89");
     assert_text(world.lists(), "89");
@@ -311,15 +311,16 @@ END_TEST
 
 START_TEST(touched_sessions_and_devices_are_in_use) {
     World world;
-    std::vector<SessionId> sessions;
-    for (int i = 0; i < 250; ++i) sessions.push_back(world.open({}, {}, 1000));
+    std::vector<UsedSession> sessions;
+    for (int i = 0; i < 250; ++i) sessions.push_back({world.open({}, {}, 1000), Position{7}});
     world.database.execute("UPDATE session SET used = now() - interval '2 days'; UPDATE device SET used = now() - interval '2 days'");
     ck_assert(!complete(world.sessions.in_use(world.device, hour)));
     complete(world.sessions.touch(sessions, {world.device, DeviceKey{77}}));
     ck_assert(complete(world.sessions.in_use(world.device, hour)));
     ck_assert(!complete(world.sessions.in_use(DeviceKey{77}, hour)));
     ck_assert(world.expire().empty());
-    ck_assert(complete(world.sessions.session(sessions.back(), hour)).has_value());
+    auto last = complete(world.sessions.session(sessions.back().id, hour));
+    ck_assert(last && last->reach == Position{7});
     complete(world.sessions.touch({}, {}));
 }
 END_TEST
@@ -373,7 +374,7 @@ START_TEST(sessions_at_once_lose_nothing) {
                 PostgresSessions sessions(database);
                 for (int position = 1; position <= 9; ++position) {
                     complete(sessions.acknowledge(id, world.device, World::asks(position, position)));
-                    complete(sessions.touch({id}, {world.device}));
+                    complete(sessions.touch({{id, Position{position}}}, {world.device}));
                     complete(sessions.add_filter(id, position, "x"));
                 }
             } catch (const std::exception& thrown) {

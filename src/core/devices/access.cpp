@@ -149,4 +149,10 @@ void Access::forget() {
     });
 }
 
+void Access::forget(DeviceKey device) {
+    for (auto& [token, known] : known_) {
+        if (known.row.key == device) known.row = {};
+    }
+}
+
 }  // namespace matrix_sync

@@ -37,6 +37,8 @@ class Access {
     std::uint64_t refusals() const { return refusals_; }
     /// Forgets what has not been used for long.
     void forget();
+    /// Forgets the tokens of a device: whose they are is asked again.
+    void forget(DeviceKey device);
 
   private:
     struct Known {

@@ -133,6 +133,8 @@ void Device::apply(News news) {
     raise(last_account_data_, news.account_data);
     if (news.key_counts) key_counts_ = news.key_counts;
     whole_ = whole_ || news.whole;
+    // Between, the log has been pruned, of redactions too.
+    if (news.from > end_) cache_.clear();
     if (news.from != end_) {
         tail_.clear();
         tail_bytes_ = 0;

@@ -163,6 +163,11 @@ Task<bool> Poller::released() {
 Task<void> Poller::hold_role() {
     claiming_ = true;
     LogStore::Claim claim = co_await worker_.logs.claim(device_.key, worker_.self, std::exchange(disclaimed_, WorkerKey{}));
+    if (!claim.row.key) {
+        pruned_ = true;
+        credentials_.clear();
+        co_return;
+    }
     if (!claim.lease) {
         decided("free");
         co_await follow(claim.row);

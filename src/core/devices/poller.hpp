@@ -51,6 +51,8 @@ class Poller {
     const std::optional<MatrixError>& trouble() const { return trouble_; }
 
     bool polls() const { return lease_.has_value(); }
+    /// The store does not have the device any more.
+    bool pruned() const { return pruned_; }
     bool rests() const { return !job_.running() && requests_ == 0; }
     bool follows() const { return job_.running() && !lease_ && owner_; }
     Instant last_good() const { return last_good_; }
@@ -98,6 +100,7 @@ class Poller {
     Signal wake_;  ///< something for the role to look at
     Signal synced_signal_;
     bool synced_ = false;
+    bool pruned_ = false;
     int requests_ = 0;
     Instant last_request_{};
     std::list<Credential> credentials_;  ///< newest first

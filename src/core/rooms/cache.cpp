@@ -1,5 +1,7 @@
 #include "core/rooms/cache.hpp"
 
+#include "matrix_sync/error.hpp"
+
 namespace matrix_sync {
 
 namespace {
@@ -62,6 +64,8 @@ Task<RoomCache::StatePtr> RoomCache::state(StateKey key) {
     if (kept) co_return *kept;
     std::vector<StateKey> keys = {key};
     std::map<StateKey, StateMap> read = co_await store_.states(std::move(keys));
+    // Every set has the event that made the room. One that is gone is of a log that this worker has not followed for very long.
+    if (read[key].empty()) throw StatementFailed("02000", "state set " + std::to_string(key.value) + " is gone");
     auto shared = std::make_shared<const StateMap>(std::move(read[key]));
     states_.put(key, shared, bytes_of(*shared));
     co_return shared;

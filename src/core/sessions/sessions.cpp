@@ -10,17 +10,18 @@ MatrixError unknown_session() {
     return {400, "M_UNKNOWN_SYNC_SESSION", "Session unknown or expired"};
 }
 
-Task<Sessions::Opened> Sessions::open(DeviceKey device, std::shared_ptr<const Filter> filter, int most) {
+Task<Sessions::Opened> Sessions::open(DeviceKey device, std::shared_ptr<const Filter> filter, Position end, int most) {
     Acknowledged asks = filter->acknowledged({});
     // Which one is the longest unused must not be judged by what has not been written yet.
-    std::vector<SessionId> unwritten = unwritten_of(device);
+    std::vector<UsedSession> unwritten = unwritten_of(device);
     if (!unwritten.empty()) co_await store_.touch(std::move(unwritten), {});
-    SessionStore::Opened opened = co_await store_.open(device, filter->text(), asks, most);
+    SessionStore::Opened opened = co_await store_.open(device, filter->text(), asks, end, most);
     for (const auto& id : opened.dropped) drop(id);
     auto session = std::make_shared<Session>();
     session->id = opened.id;
     session->device = device;
     session->acknowledged = asks;
+    session->reach = end;
     session->filters.emplace(1, std::move(filter));
     session->used = session->used_written = loop_.now();
     sessions_.emplace(session->id, session);
@@ -41,6 +42,7 @@ Task<std::shared_ptr<Session>> Sessions::find(const SessionId& id, DeviceKey dev
         session->id = id;
         session->device = row->device;
         session->acknowledged = row->acknowledged;
+        session->reach = row->reach;
         session->used = loop_.now();
         session->used_written = loop_.now() - expiry;
         found = sessions_.emplace(id, std::move(session)).first;
@@ -110,23 +112,23 @@ DeviceKey Sessions::drop(const SessionId& id) {
     return device;
 }
 
-std::vector<SessionId> Sessions::unwritten_of(DeviceKey device) {
-    std::vector<SessionId> unwritten;
+std::vector<UsedSession> Sessions::unwritten_of(DeviceKey device) {
+    std::vector<UsedSession> unwritten;
     for (auto& [id, session] : sessions_) {
         if (session->device != device || (session->used <= session->used_written && session.use_count() == 1)) continue;
         session->used = session->used_written = loop_.now();
-        unwritten.push_back(id);
+        unwritten.push_back({id, session->reach});
     }
     return unwritten;
 }
 
-std::vector<SessionId> Sessions::take_used(Milliseconds every) {
-    std::vector<SessionId> used;
+std::vector<UsedSession> Sessions::take_used(Milliseconds every) {
+    std::vector<UsedSession> used;
     for (auto& [id, session] : sessions_) {
         if (session.use_count() > 1) session->used = loop_.now();  // a request of it waits
         if (session->used <= session->used_written || loop_.now() - session->used_written < every) continue;
         session->used_written = loop_.now();
-        used.push_back(id);
+        used.push_back({id, session->reach});
     }
     return used;
 }

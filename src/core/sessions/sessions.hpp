@@ -26,6 +26,7 @@ struct Session {
     SessionId id;
     DeviceKey device;
     Acknowledged acknowledged;                             ///< as the store has it
+    Position reach;                                        ///< of the token that it last came back with
     std::map<int, std::shared_ptr<const Filter>> filters;  ///< those seen here
     std::uint64_t newest_request = 0;                      ///< an older one's wait is over
     bool gone = false;                                     ///< dropped: nothing is answered any more
@@ -41,7 +42,8 @@ class Sessions {
         std::shared_ptr<Session> session;
         std::vector<SessionId> dropped;  ///< other workers have to be told
     };
-    Task<Opened> open(DeviceKey device, std::shared_ptr<const Filter> filter, int most);
+    /// `end`: of the device's log, before which no answer to the session begins.
+    Task<Opened> open(DeviceKey device, std::shared_ptr<const Filter> filter, Position end, int most);
 
     /// Throws MatrixError 400 M_UNKNOWN_SYNC_SESSION when it is gone, or of another device.
     Task<std::shared_ptr<Session>> find(const SessionId& id, DeviceKey device, Milliseconds expiry);
@@ -58,14 +60,14 @@ class Sessions {
     /// What was told meanwhile is lost: the store knows which are left.
     void ask_again() { sessions_.clear(); }
     /// Those used since they were last written, if that is long enough ago.
-    std::vector<SessionId> take_used(Milliseconds every);
+    std::vector<UsedSession> take_used(Milliseconds every);
     /// Forgets those unused for so long; the store still has them.
     void forget(Milliseconds idle);
     std::size_t size() const { return sessions_.size(); }
 
   private:
     Task<void> store_acknowledged(Session& session, Acknowledged acknowledged, bool starts);
-    std::vector<SessionId> unwritten_of(DeviceKey device);
+    std::vector<UsedSession> unwritten_of(DeviceKey device);
 
     Loop& loop_;
     SessionStore& store_;

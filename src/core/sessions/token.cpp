@@ -1,5 +1,6 @@
 #include "core/sessions/token.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -54,6 +55,16 @@ std::optional<SessionId> read_session(std::string_view part) {
 }
 
 }  // namespace
+
+/// Cursors only go forward, and streams that begin do so at `log`, or with the present. The other streams do not read the log.
+Position SyncToken::reach() const {
+    Position reach = log;
+    for (StreamId id : {StreamId::room_members, StreamId::room, StreamId::room_list}) {
+        const Position at = cursors[static_cast<std::size_t>(id)].at;
+        if (at.value > 0) reach = std::min(reach, at);
+    }
+    return reach;
+}
 
 std::string SyncToken::encode() const {
     std::string out(kVersion);

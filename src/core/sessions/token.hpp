@@ -20,6 +20,9 @@ struct SyncToken {
     Position log;  ///< the end of the device's log when the answer was composed
     Cursors cursors{};
 
+    /// What is read of the log to answer this token, or one given in answer to it, comes after this place.
+    Position reach() const;
+
     /// `v1_SESSION_FILTER_LOG_CURSOR…`, numbers in hexadecimal: nothing in it needs encoding in a URL.
     std::string encode() const;
     /// Nothing if it is no token of ours. Streams that the token does not know yet start at 0.

@@ -138,7 +138,7 @@ class RoomListStream : public Stream {
         }
         const bool invited = then->section == Section::invite;
         if (terms_.filters.is_invite && *terms_.filters.is_invite != invited) co_return room;
-        const bool was_in = co_await was_joined(reading, row, *then);
+        const bool was_in = co_await was_joined(reading, row, *then, since);
         if (!was_in) {
             // Who was only invited has seen nothing of the room, and does not by declining.
             row.heads = {};
@@ -149,9 +149,9 @@ class RoomListStream : public Stream {
         co_return room;
     }
 
-    static Task<bool> was_joined(Reading& reading, const RoomRow& row, const Entry& then) {
+    static Task<bool> was_joined(Reading& reading, const RoomRow& row, const Entry& then, Position since) {
         if (then.section == Section::join) co_return true;
-        std::vector<Entry> entries = co_await reading.device.read_entries(row.key, then.seq, row.entered);
+        std::vector<Entry> entries = co_await reading.device.read_entries(row.key, since, row.entered);
         co_return std::ranges::any_of(entries, [](const Entry& entry) { return entry.section == Section::join; });
     }
 

@@ -91,9 +91,11 @@ class RoomMembersStream : public Stream {
         }
         // Silence is a page too, which the next request waits to see changed. The deltas that follow still have to tell of a leave.
         cursor.paged = true;
-        if (!row || row->section != Section::join) co_return cursor;
+        if (!row) co_return Cursor{end, 0, true};
         const Position to = std::max(end, row->seq);
-        if (show == Show::changed_first_page && row->members <= cursor.at) co_return cursor;
+        const bool changed = row->members > cursor.at;
+        if (row->section != Section::join) co_return changed ? cursor : Cursor{to, 0, true};
+        if (show == Show::changed_first_page && !changed) co_return Cursor{to, 0, true};
         co_await first_page(reading, std::move(*row), out);
         co_return Cursor{to, 0, true};
     }

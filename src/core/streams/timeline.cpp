@@ -6,6 +6,7 @@
 #include "core/log/read.hpp"
 #include "core/streams/event_json.hpp"
 #include "core/streams/state_json.hpp"
+#include "matrix_sync/error.hpp"
 
 namespace matrix_sync {
 
@@ -63,7 +64,12 @@ Task<void> learn(Reading& reading, Known& known, const std::vector<Entry>& entri
         }
     }
     if (refs.empty()) co_return;
+    const std::vector<EventRef> wanted = refs;
     known.events.merge(co_await reading.cache.events(std::move(refs)));
+    // Rather no answer than one that lacks an event: the entries are of a log that this worker has not followed for very long.
+    for (EventRef ref : wanted) {
+        if (!known.events.contains(ref)) throw StatementFailed("02000", "event " + std::to_string(ref.value) + " is gone");
+    }
 }
 
 ShownTimeline show(const Known& known, const Timeline& timeline) {
