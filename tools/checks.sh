@@ -33,7 +33,7 @@ run_checks() {
         say "clang-format is not installed: not checked"
     fi
     checked "co_await in conditional expressions" build/co_await.log check_co_await
-    if command -v shellcheck > /dev/null; then checked "shellcheck" build/shellcheck.log shellcheck -x quickstart test .ci/run tools/packages tools/synapse; fi
+    if command -v shellcheck > /dev/null; then checked "shellcheck" build/shellcheck.log shellcheck -x quickstart test .ci/run t/chaos tools/packages tools/synapse; fi
     [ "$1" = all ] || check_tidy changed
 }
 

@@ -157,21 +157,10 @@ class Chaos {
 
   // --- after
 
-  async status(host, good) {
-    const { body } = await request({ port: host.port, method: 'GET', path: '/status', agent: new http.Agent() });
-    const status = JSON.parse(body);
-    good.set(status.pid, status);
-  }
-
-  /** The status pages of all workers, by process. */
-  async statuses() {
-    const all = new Map();
-    const pids = this.hosts.flatMap(({ nginx }) => nginx.workerPids());
-    await until(async () => {
-      for (const host of this.hosts) await this.status(host, all);
-      return pids.every((pid) => all.has(pid));
-    }, 'every status page', answer_limit);
-    return all;
+  /** What every worker says of itself, on the hosts' status pages. */
+  async workers() {
+    const pages = await Promise.all(this.hosts.map(({ port }) => request({ port, method: 'GET', path: '/status' })));
+    return pages.flatMap(({ json }) => json.workers);
   }
 
   async end() {
