@@ -134,7 +134,11 @@ void Service::Impl::disconnected() {
 }
 
 void Service::Impl::told(std::string_view message) {
+    // What memory knows by a number, the database may have lost: another copy of it may have taken over.
+    access.ask_again();
     Words words(message);
+    worker.cache.clear();
+    worker.member_lists.clear();
     std::string_view what = words.next();
     if (what == "gone") {
         drop(SessionId(std::string(words.next())));

@@ -37,8 +37,7 @@ std::string one_line(std::string_view text) {
 
 }  // namespace
 
-Connection::Connection(Loop& loop, const ConnectionParameters& parameters, Owner& owner)
-    : loop_(loop), parameters_(parameters), owner_(owner) {}
+Connection::Connection(Loop& loop, ConnectionParameters& parameters, Owner& owner) : loop_(loop), parameters_(parameters), owner_(owner) {}
 
 Connection::~Connection() {
     close();
@@ -277,6 +276,12 @@ void Connection::progressed() {
     } else if (sent_.front().answered || sent_.front().kind == Sent::Kind::sync) {
         deadline_.cancel();
     }
+}
+
+void Connection::late() {
+    if (state_ == State::open) return lost("no answer within 10 s");
+    parameters_.next_host();
+    lost("could not connect within 10 s");
 }
 
 void Connection::lost(std::string why) {

@@ -51,7 +51,7 @@ class Poller {
     const std::optional<MatrixError>& trouble() const { return trouble_; }
 
     bool polls() const { return lease_.has_value(); }
-    /// The store does not have the device any more.
+    /// The store does not have the device any more. If the database was replaced by an older copy of it, the number may be another one's.
     bool pruned() const { return pruned_; }
     bool rests() const { return !job_.running() && requests_ == 0; }
     bool follows() const { return job_.running() && !lease_ && owner_; }
