@@ -216,3 +216,4 @@ Status Service::Impl::status() const {
 }
 
 }  // namespace matrix_sync
+    access.stop();
