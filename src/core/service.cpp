@@ -286,6 +286,7 @@ Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Tu
         }
         // Something may have come while the streams were read; each read has moved its cursor on.
         if (news) continue;
+        tell_newer(session);
         Waited waited(worker.loop, *turn.facts);
         co_await served.device.changed().wait(std::max(until - worker.loop.now(), Instant{0}));
     }

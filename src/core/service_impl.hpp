@@ -70,6 +70,8 @@ struct Service::Impl : WorkerStore::Mail {
     std::shared_ptr<Served> serve(const DeviceRow& row);
     void drop(const SessionId& id);
     void tell_dropped(const std::vector<SessionId>& dropped);
+    void tell_newer(Session& session);
+    void end_wait(DeviceKey device);
 
     Task<void> housekeeping();
     Task<void> write_used();
