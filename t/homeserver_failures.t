@@ -116,8 +116,8 @@ for (const [what, status, body] of [
     const wait = session.ask('', { timeout: 20_000 });
     await s.waiting(1);
     device.revoke(device.token, body);
-    const other = await s.session(device).ask(asks);
-    for (const answer of [await wait, other]) assert.deepEqual([answer.status, answer.json], [status, body]);
+    const answers = [await wait, await s.session(device).ask(asks)];
+    for (const answer of answers) assert.deepEqual([answer.status, answer.json], [status, body]);
     assert.ok(device.waiting.size === 0);
   });
 }
