@@ -94,8 +94,7 @@ test('hang-ups at every moment: nothing stays behind, and the next request is an
     device.toDevice(matrix.toDevice(`${round}`));
     for (const socket of waits) socket.destroy();
     await s.waiting(0);
-    await device.stored();
-    for (const each of many) each.next = (await each.ask()).json.next;
+    for (const each of many) await each.syncUntil((json) => json.to_device);
   }
   const got = [];
   await until(async () => { got.push(...bodies(await session.sync('', { timeout: 1000 }))); return got.length >= 5; });
