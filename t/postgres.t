@@ -93,21 +93,6 @@ test('rule 2: a crash loses nothing of what was acknowledged', async () => {
   assert.equal(device.polls.filter((poll) => poll.query.since === undefined).length, 1);
 });
 
-test('a frozen PostgreSQL ends in 503, not in a hang, and thaws into health', async () => {
-  const { device, session } = await started();
-  const pids = s.postgres.query(`SELECT pid FROM pg_stat_activity WHERE datname = '${s.postgres.database}' AND pid <> pg_backend_pid()`, 'postgres').flat().map(Number);
-  for (const pid of pids) process.kill(pid, 'SIGSTOP');
-  try {
-    const answer = await s.session(s.homeserver.device()).ask(asks);
-    assert.equal(answer.status, 503);
-    assert.ok(answer.took < 40_000);
-  } finally {
-    for (const pid of pids) process.kill(pid, 'SIGCONT');
-  }
-  device.toDevice(matrix.toDevice('1'));
-  assert.deepEqual(await read(session), ['1']);
-}, { limit: 120_000 });
-
 test('nginx starts without PostgreSQL, and works when it is there', async () => {
   const { session, device } = await started();
   await s.postgres.stop();

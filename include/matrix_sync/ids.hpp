@@ -47,8 +47,8 @@ using EventRef = NumberId<struct EventRefTag>;
 /// An immutable set of state events, without members.
 using StateKey = NumberId<struct StateKeyTag>;
 
-/// A place in one device's log: everything a poll brought gets the next number. 0 is before the first. The upper 32 bits count the owners
-/// that the log has had, so that a number which PostgreSQL lost in a crash is never given out twice.
+/// A place in one device's log: everything a poll brought gets the next number. 0 is before the first. The upper 32 bits grow with each
+/// owner that the log gets, so that a number which PostgreSQL lost in a crash is never given out twice.
 struct Position {
     std::int64_t value = 0;
 

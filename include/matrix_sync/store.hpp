@@ -252,6 +252,8 @@ class SessionStore {
     virtual Task<void> touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) = 0;
     /// Drops some sessions unused for `expiry`, with what only they held back; returns them. Fewer than asked for: there are no more.
     virtual Task<std::vector<SessionId>> expire(Milliseconds expiry, int most) = 0;
+    /// Ends the device's sessions that ask for device lists; returns them.
+    virtual Task<std::vector<SessionId>> end_e2ee(DeviceKey device) = 0;
     /// Whether the device has been used within `idle`, by any worker.
     virtual Task<bool> in_use(DeviceKey device, Milliseconds idle) = 0;
 };

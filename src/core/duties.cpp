@@ -23,6 +23,13 @@ void Service::Impl::tell_dropped(const std::vector<SessionId>& dropped) {
     for (const auto& id : dropped) worker.workers.tell({}, "gone " + id.value);
 }
 
+/// The older request of a session may wait at another worker.
+void Service::Impl::tell_newer(Session& session) {
+    if (!std::exchange(session.elsewhere, false) || !worker.self) return;
+    session.telling = true;
+    worker.workers.tell({}, "newer " + session.id.value + " " + std::to_string(worker.self.value));
+}
+
 Task<void> Service::Impl::housekeeping() {
     for (;;) {
         Milliseconds least = settings ? std::min(settings->poll_idle, settings->session_expiry) : kTick;
@@ -85,7 +92,12 @@ Task<void> Service::Impl::prune() {
 
 /// Its wait, if it has one, is over.
 void Service::Impl::drop(const SessionId& id) {
-    auto found = devices.find(sessions.drop(id));
+    end_wait(sessions.drop(id));
+}
+
+/// Those who wait look whether it is theirs that is over.
+void Service::Impl::end_wait(DeviceKey device) {
+    auto found = devices.find(device);
     if (found != devices.end()) found->second->device.changed().notify();
 }
 
@@ -121,7 +133,11 @@ Task<void> Service::Impl::look_after_followed() {
 void Service::Impl::registered(WorkerKey self) {
     worker.self = self;
     worker.registered.notify();
+    // What memory knows by a number, the database may have lost: another copy of it may have taken over.
+    access.ask_again();
     sessions.ask_again();
+    worker.cache.clear();
+    worker.member_lists.clear();
     expired = worker.loop.now();
     for (auto& [key, served] : devices) served->poller.start_again();
     if (!keeping.running()) keeping.start(housekeeping());
@@ -138,6 +154,11 @@ void Service::Impl::told(std::string_view message) {
     std::string_view what = words.next();
     if (what == "gone") {
         drop(SessionId(std::string(words.next())));
+        return;
+    }
+    if (what == "newer") {
+        SessionId id{std::string(words.next())};
+        end_wait(sessions.used(id, words.number() != worker.self.value));
         return;
     }
     DeviceKey device{words.number()};

@@ -205,7 +205,7 @@ Task<void> Service::Impl::open(Served& served, Turn& turn, int most) {
 
 Task<void> Service::Impl::come_back(Served& served, Turn& turn, bool may_wait) {
     co_await served.poller.reach(turn.token.log);
-    if (turn.token.log.generation() > served.device.end().generation()) throw unknown_session();
+    if (turn.token.log.generation() > served.device.end().generation()) turn.token.go_back_to(served.device.end());
     turn.session->reach = turn.token.reach();
     if (turn.filter != turn.before) turn.token.filter = co_await sessions.number(*turn.session, turn.token.filter, turn.filter);
     Acknowledged sent = turn.before->acknowledged(turn.token.cursors);
@@ -268,12 +268,14 @@ Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Tu
     Instant until = worker.loop.now() + timeout;
     for (;;) {
         if (const MatrixError* why = access.refusal(credential.access_token)) throw *why;
-        bool over = turn.at_once || worker.loop.now() >= until || session.newest_request != mine || session.gone || worker.closing;
+        bool over = turn.at_once || worker.loop.now() >= until || session.newest_request != mine || session.gone || worker.closing ||
+                    served.poller.pruned();
         bool news = false;
         for (std::size_t i = 0; i < kStreams && !news; ++i) {
             news = turn.filter->stream(i) && turn.filter->stream(i)->has_news(served.device, turn.token.cursors[i], turn.shows[i]);
         }
         if (over || news) {
+            co_await still_known(served);
             std::string streams = co_await compose(served, credential, turn);
             if (over || !streams.empty()) {
                 Reply reply;
@@ -284,9 +286,18 @@ Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Tu
         }
         // Something may have come while the streams were read; each read has moved its cursor on.
         if (news) continue;
+        tell_newer(session);
         Waited waited(worker.loop, *turn.facts);
         co_await served.device.changed().wait(std::max(until - worker.loop.now(), Instant{0}));
     }
+}
+
+/// While it waited the database may have been replaced by an older copy of it, in which the device's number is somebody else's.
+Task<void> Service::Impl::still_known(Served& served) {
+    if (!worker.self || worker.closing) co_return;
+    bool synced = co_await served.poller.synced(kSyncedLimit);
+    if (served.poller.pruned()) throw unknown_session();
+    if (!synced && !worker.closing) throw unavailable();
 }
 
 Task<std::string> Service::Impl::compose(Served& served, const Credential& credential, Turn& turn) {
@@ -312,7 +323,7 @@ Task<std::string> Service::Impl::compose(Served& served, const Credential& crede
 
 std::shared_ptr<Served> Service::Impl::serve(const DeviceRow& row) {
     auto& served = devices[row.key];
-    if (!served) {
+    if (!served || served->device.user != row.user || served->device.id != row.device) {
         served = std::make_shared<Served>(worker, row);
         served->used_written = worker.loop.now();  // whoever claims the device writes that it is used
     }

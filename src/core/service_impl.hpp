@@ -65,10 +65,13 @@ struct Service::Impl : WorkerStore::Mail {
     Task<Reply> later_pages(Served& served, const Credential& credential, Turn turn, std::string_view since);
     Task<void> first_poll(Served& served, const std::string& access_token, Milliseconds limit);
     Task<Reply> wait(Served& served, const Credential& credential, Turn turn, Milliseconds timeout);
+    Task<void> still_known(Served& served);
     Task<std::string> compose(Served& served, const Credential& credential, Turn& turn);
     std::shared_ptr<Served> serve(const DeviceRow& row);
     void drop(const SessionId& id);
     void tell_dropped(const std::vector<SessionId>& dropped);
+    void tell_newer(Session& session);
+    void end_wait(DeviceKey device);
 
     Task<void> housekeeping();
     Task<void> write_used();

@@ -12,6 +12,15 @@ constexpr int results_in_a_slice = 64;
 const Statement get_backend{"backend", "SELECT pg_backend_pid()"};
 const Statement roll_back{"roll_back", "ROLLBACK"};
 
+constexpr const char* a_pooler =
+    "a connection pooler answers instead of PostgreSQL: matrix_sync_database has to connect to PostgreSQL directly";
+
+/// PgBouncer takes no settings with a connection; PostgreSQL takes all.
+std::string why_refused(const std::string& said) {
+    bool pooler = said.find("unsupported startup parameter") != std::string::npos;
+    return pooler ? said + a_pooler : said;
+}
+
 /// libpq's messages have several lines.
 std::string one_line(std::string_view text) {
     std::string line;
@@ -28,8 +37,7 @@ std::string one_line(std::string_view text) {
 
 }  // namespace
 
-Connection::Connection(Loop& loop, const ConnectionParameters& parameters, Owner& owner)
-    : loop_(loop), parameters_(parameters), owner_(owner) {}
+Connection::Connection(Loop& loop, ConnectionParameters& parameters, Owner& owner) : loop_(loop), parameters_(parameters), owner_(owner) {}
 
 Connection::~Connection() {
     close();
@@ -103,7 +111,7 @@ void Connection::on_event(ngx_event_t* event) {
 void Connection::go_on_connecting() {
     detach();  // it may close this descriptor, and open another under the same number
     auto wanted = PQconnectPoll(pg_);
-    if (wanted == PGRES_POLLING_FAILED) return lost(PQerrorMessage(pg_));
+    if (wanted == PGRES_POLLING_FAILED) return lost(why_refused(PQerrorMessage(pg_)));
     if (!attach()) return lost("nginx has no connection to spare");
     want_write(wanted == PGRES_POLLING_WRITING);
     if (wanted != PGRES_POLLING_OK) return;
@@ -131,8 +139,7 @@ Task<void> Connection::check() {
     Query query(std::move(pending));
     Rows rows = co_await query;
     if (rows.integer(0, 0) != PQbackendPID(pg_)) {
-        throw DatabaseUnavailable(
-            "a connection pooler answers instead of PostgreSQL: matrix_sync_database has to connect to PostgreSQL directly");
+        throw DatabaseUnavailable(a_pooler);
     }
 }
 
@@ -269,6 +276,12 @@ void Connection::progressed() {
     } else if (sent_.front().answered || sent_.front().kind == Sent::Kind::sync) {
         deadline_.cancel();
     }
+}
+
+void Connection::late() {
+    if (state_ == State::open) return lost("no answer within 10 s");
+    parameters_.next_host();
+    lost("could not connect within 10 s");
 }
 
 void Connection::lost(std::string why) {

@@ -31,7 +31,7 @@ class Connection {
         virtual void released(Connection& connection) = 0;
         virtual void notified(std::string_view channel, std::string_view payload) = 0;
     };
-    Connection(Loop& loop, const ConnectionParameters& parameters, Owner& owner);
+    Connection(Loop& loop, ConnectionParameters& parameters, Owner& owner);
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
     ~Connection();
@@ -75,11 +75,12 @@ class Connection {
     bool send_prepare(const Statement& statement);
     void flush();
     void progressed();
+    void late();
     void lost(std::string why);
     void disconnect(const std::string& why);
 
     Loop& loop_;
-    const ConnectionParameters& parameters_;
+    ConnectionParameters& parameters_;
     Owner& owner_;
     State state_ = State::closed;
     std::uint64_t generation_ = 0;
@@ -96,7 +97,7 @@ class Connection {
     Callback flush_{[this] { flush(); }};
     Callback more_{[this] { process(); }};
     Callback broke_{[this] { lost(broken_); }};
-    Callback deadline_{[this] { lost(state_ == State::open ? "no answer within 10 s" : "could not connect within 10 s"); }};
+    Callback deadline_{[this] { late(); }};
 };
 
 }  // namespace matrix_sync

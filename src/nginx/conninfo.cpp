@@ -82,6 +82,14 @@ void ConnectionParameters::add_default(const char* keyword, const char* value) {
     if (std::none_of(given_.begin(), given_.end(), same)) given_.emplace_back(keyword, value);
 }
 
+void ConnectionParameters::next_host() {
+    for (auto& [keyword, value] : given_) {
+        auto comma = value.find(',');
+        bool list = keyword == "host" || keyword == "hostaddr" || keyword == "port";
+        if (list && comma != std::string::npos) value = value.substr(comma + 1) + ',' + value.substr(0, comma);
+    }
+}
+
 std::vector<const char*> ConnectionParameters::keywords() const {
     std::vector<const char*> result;
     for (const auto& [keyword, value] : given_) result.push_back(keyword.c_str());

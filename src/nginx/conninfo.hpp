@@ -18,7 +18,11 @@ class ConnectionParameters {
     explicit ConnectionParameters(const std::string& conninfo);
 
     std::vector<const char*> keywords() const;
+    /// Valid until next_host().
     std::vector<const char*> values() const;
+    /// Of several hosts the first goes behind the others: libpq itself would wait for one that is silent each time, and never come to the
+    /// next.
+    void next_host();
 
   private:
     void add_default(const char* keyword, const char* value);

@@ -10,9 +10,8 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr ngx_msec_t longest_stop = 5000;
+constexpr ngx_msec_t longest_stop = 4000;
 constexpr Milliseconds publish_every{1000};
-constexpr Milliseconds newcomer_patience{2000};
 constexpr ngx_uint_t connections_of_device = 3;  // a waiting client, the poll, and its connection to the homeserver
 
 unsigned connections_of(const MainConf& conf, const LocationConf& of) {
@@ -23,15 +22,6 @@ unsigned connections_of(const MainConf& conf, const LocationConf& of) {
             most = std::max(most, locations[i]->database_connections);
     }
     return static_cast<unsigned>(most);
-}
-
-/// Whether somebody has connected to this worker and has not asked yet: nginx does not close such a connection, and what comes is to be
-/// answered here.
-bool newcomers() {
-    const ngx_connection_t* begin = ngx_cycle->connections;
-    return std::any_of(begin, begin + ngx_cycle->connection_n, [](const ngx_connection_t& c) {
-        return c.fd != static_cast<ngx_socket_t>(-1) && c.listening && c.listening->handler == ngx_http_init_connection && c.requests == 0;
-    });
 }
 
 }  // namespace
@@ -124,20 +114,26 @@ void WorkerProcess::stop() {
     guard_.handler = [](ngx_event_t* event) {
         auto* self = static_cast<WorkerProcess*>(static_cast<ngx_connection_t*>(event->data)->data);
         guard(event->log, [&] {
-            log_line(NGX_LOG_WARN, event->log,
-                     "stopping took longer than 5 s: what is left is given up, other workers take the devices in some seconds");
+            if (!self->handed_over_ || self->requests_.linked()) {
+                log_line(NGX_LOG_WARN, event->log,
+                         "stopping took longer than 4 s: what is left is given up, other workers take the devices in some seconds");
+            }
             self->close_databases();
         });
     };
     ngx_add_timer(&guard_, longest_stop);
-    stopping_.start(close_services(), [this](std::exception_ptr) { close_databases(); });
+    stopping_.start(close_services());
 }
 
+/// The worker then ends as soon as nothing is being answered any more. Connections that were accepted before may still bring a request: it
+/// is answered too, as long as the databases are there.
 Task<void> WorkerProcess::close_services() {
-    const Instant until = loop_.now() + newcomer_patience;
     for (auto& site : sites_) co_await close_service(site->service());
-    // What is being answered from the database may still be.
-    while (requests_.linked() || (newcomers() && loop_.now() < until)) co_await loop_sleep(loop_, Milliseconds{20});
+    handed_over_ = true;
+    for (;;) {
+        if (!requests_.linked()) guard_.cancelable = 1;
+        co_await loop_sleep(loop_, Milliseconds{20});
+    }
 }
 
 Task<void> WorkerProcess::close_service(Service& service) {

@@ -38,7 +38,10 @@ class WorkerProcess {
     ~WorkerProcess();
 
     Task<Reply> serve(const LocationConf& conf, Request request);
-    void add(OpenRequest& request) { request.insert_before(requests_); }
+    void add(OpenRequest& request) {
+        request.insert_before(requests_);
+        guard_.cancelable = 0;
+    }
     const std::vector<std::unique_ptr<Site>>& sites() const { return sites_; }
     /// Puts this worker's figures where all of them are.
     void publish();
@@ -69,8 +72,9 @@ class WorkerProcess {
     Link requests_;
     ngx_connection_t* watcher_ = nullptr;  ///< nginx closes idle connections when the worker is to stop: that is how one learns of it
     ngx_connection_t identity_{};
-    ngx_event_t guard_{};  ///< holds the worker while it stops
+    ngx_event_t guard_{};  ///< holds the worker while it stops, and ends what takes too long
     Job stopping_;
+    bool handed_over_ = false;
     bool databases_closed_ = false;
     Callback publishing_{[this] { publish(); }};
 };

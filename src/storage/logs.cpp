@@ -39,9 +39,12 @@ const Statement lock_device{"logs_lock_device", R"sql(
     SELECT id FROM device WHERE id = $1::bigint FOR UPDATE
 )sql"};
 
-// The numbers of the new owner begin behind all that the old one can have given out.
+// The numbers of the new owner begin behind all that the old one can have given out, and behind what owners gave out of whom a copy of the
+// database never heard before it took over, or a backup: hence the seconds since 2025.
 const Statement take_device{"logs_take_device", R"sql(
-    UPDATE device SET owner = $2::bigint, epoch = epoch + 1, seq = greatest(seq, (epoch + 1) << 32), used = now()
+    UPDATE device SET owner = $2::bigint, epoch = next, seq = next << 32, used = now()
+    FROM (SELECT greatest(epoch + 1, extract(epoch FROM clock_timestamp())::bigint - 1735689600) AS next
+          FROM device WHERE id = $1::bigint) AS numbers
     WHERE id = $1::bigint
       AND (owner IS NULL OR owner IN ($2::bigint, $3::bigint)
            OR NOT EXISTS (SELECT FROM worker WHERE worker.id = owner AND alive_until > clock_timestamp()))

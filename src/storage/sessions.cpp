@@ -130,6 +130,10 @@ const Statement delete_expired{"session_delete_expired", R"sql(
     RETURNING id
 )sql"};
 
+const Statement delete_e2ee{"session_delete_e2ee", R"sql(
+    DELETE FROM session WHERE device = $1::bigint AND e2ee IS NOT NULL RETURNING id
+)sql"};
+
 const Statement device_in_use{"session_device_in_use", R"sql(
     SELECT id FROM device WHERE id = $1::bigint AND used > now() - $2::bigint * interval '1 millisecond'
 )sql"};
@@ -307,6 +311,18 @@ Task<std::vector<SessionId>> PostgresSessions::expire_of(DeviceKey device, std::
     if (!gone.empty()) co_await delete_acknowledged(*transaction, device);
     co_await transaction->commit(false);
     co_return gone;
+}
+
+Task<std::vector<SessionId>> PostgresSessions::end_e2ee(DeviceKey device) {
+    auto transaction = co_await database_.begin();
+    Query lock = transaction->run(lock_device, Params().bigint(device.value));
+    Query removal = transaction->run(delete_e2ee, Params().bigint(device.value));
+    co_await lock;
+    Rows removed = co_await removal;
+    auto ended = ids(removed);
+    if (!ended.empty()) co_await delete_acknowledged(*transaction, device);
+    co_await transaction->commit(true);
+    co_return ended;
 }
 
 Task<bool> PostgresSessions::in_use(DeviceKey device, Milliseconds idle) {

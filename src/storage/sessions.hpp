@@ -17,6 +17,7 @@ class PostgresSessions : public SessionStore {
     Task<bool> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) override;
     Task<void> touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) override;
     Task<std::vector<SessionId>> expire(Milliseconds expiry, int most) override;
+    Task<std::vector<SessionId>> end_e2ee(DeviceKey device) override;
     Task<bool> in_use(DeviceKey device, Milliseconds idle) override;
 
   private:

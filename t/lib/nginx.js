@@ -43,9 +43,9 @@ function environment(reports) {
 let count = 0;
 
 class Nginx {
-  /** `http` and `server` are configuration text; see config() for the whole. */
-  constructor({ workers = 1, connections = 1024, http = '', server = '', main = '', level = 'info' } = {}) {
-    Object.assign(this, { workers, connections, http, server, main, level });
+  /** `http` and `server` are configuration text; see config() for the whole. `daemon`: as a service runs, which upgrade() needs. */
+  constructor({ workers = 1, connections = 1024, http = '', server = '', main = '', level = 'info', daemon = false } = {}) {
+    Object.assign(this, { workers, connections, http, server, main, level, daemon });
     this.prefix = path.join(home, `nginx${count++}`);
     this.reports = path.join(this.prefix, 'reports');
     for (const each of [this.prefix, this.reports]) {
@@ -60,7 +60,7 @@ class Nginx {
     const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${this.prefix}/${name};`).join('\n    ');
     const listen = `listen 127.0.0.1:${this.port}${this.workers > 1 ? ' reuseport' : ''};`;
     return `load_module ${so};
-daemon off;
+daemon ${this.daemon ? 'on' : 'off'};
 worker_processes ${this.workers};
 pid ${this.prefix}/nginx.pid;
 error_log ${this.errorLog} ${this.level};
@@ -100,9 +100,10 @@ http {
     fs.closeSync(out);
     const { master } = this;
     master.ended = new Promise((end) => master.once('exit', (code, signal) => end((master.over = { code, signal }))));
-    atExit(() => { if (!master.over) this.pids().forEach((pid) => kill(pid, 'SIGKILL')); });
+    if (this.daemon && (await master.ended).code === 0) this.master = adopted(await until(() => this.writtenPid(), 'a PID in the file'));
+    atExit(() => { if (!this.master.over) this.pids().forEach((pid) => kill(pid, 'SIGKILL')); });
     await until(async () => {
-      if (master.over) throw new Error(`nginx did not start: ${this.output()}${this.log()}`);
+      if (this.master.over) throw new Error(`nginx did not start: ${this.output()}${this.log()}`);
       return (await this.answers()) && this.workerPids().length >= this.workers;
     }, 'nginx answers', 20_000);
   }
@@ -117,7 +118,13 @@ http {
 
   /** Workers that are not on their way out. */
   workerPids() {
-    return children(this.master.pid).filter((pid) => /nginx: worker process$/.test(title(pid)));
+    return workersOf(this.master.pid);
+  }
+
+  /** The master's, as its file says; 0 when there is none. */
+  writtenPid() {
+    const file = path.join(this.prefix, 'nginx.pid');
+    return fs.existsSync(file) ? Number(fs.readFileSync(file, 'utf8')) : 0;
   }
 
   pids() {
@@ -137,6 +144,26 @@ http {
   async replaceWorkers(limit = 20_000) {
     const old = await this.reload();
     await until(() => this.pids().every((pid) => !old.includes(pid)), 'the old workers have ended', limit);
+  }
+
+  /** A binary upgrade as nginx documents it: USR2 starts the new master, WINCH ends the old one's workers, QUIT the old one. Gives how long
+      the old workers took to end, in milliseconds. */
+  async upgrade() {
+    const old = this.master;
+    const workers = this.workerPids();
+    old.kill('SIGUSR2');
+    const pid = await until(() => {
+      const written = this.writtenPid();
+      return written !== old.pid && workersOf(written).length >= this.workers && written;
+    }, 'workers of the new master', 20_000);
+    const begun = Date.now();
+    old.kill('SIGWINCH');
+    await until(() => workers.every((worker) => !alive(worker)), 'the old workers have ended', 20_000);
+    const took = Date.now() - begun;
+    old.kill('SIGQUIT');
+    await old.ended;
+    this.master = adopted(pid);
+    return took;
   }
 
   /** A worker dies without a word; comes back when there is another in its place. */
@@ -214,6 +241,27 @@ function children(pid) {
     return fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
   } catch {
     return [];
+  }
+}
+
+const workersOf = (master) => children(master).filter((pid) => /nginx: worker process$/.test(title(pid)));
+
+/** A process that this one did not start, as far as it is like one that it did. */
+function adopted(pid) {
+  return {
+    pid,
+    kill: (signal) => kill(pid, signal),
+    get over() { return alive(pid) ? undefined : { code: 0, signal: null }; },
+    get ended() { return until(() => !alive(pid), `process ${pid} ends`, 20_000); },
+  };
+}
+
+/** Nobody may be there to take notice of an orphan's end. */
+function alive(pid) {
+  try {
+    return !/^State:\s+Z/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
   }
 }
 

@@ -39,13 +39,48 @@ class Postgres {
 
   async start() {
     if (!this.shared) {
-      fs.mkdirSync(this.socket);
-      if (ids.uid !== undefined) fs.chownSync(this.socket, ids.uid, ids.gid);
+      this.makeDirectory();
       run('initdb', ['-D', `${this.socket}/data`, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], ids);
-      atExit(() => { if (this.server) this.server.kill('SIGQUIT'); });
       await this.restart();
     }
     this.create(this.database);
+  }
+
+  makeDirectory() {
+    fs.mkdirSync(this.socket);
+    if (ids.uid !== undefined) fs.chownSync(this.socket, ids.uid, ids.gid);
+    atExit(() => { if (this.server) this.server.kill('SIGQUIT'); });
+  }
+
+  /** Becomes a copy of another server, and streams from it until it is promoted. */
+  async follow(primary) {
+    if (fs.existsSync(this.socket)) fs.rmSync(`${this.socket}/data`, { recursive: true });
+    else this.makeDirectory();
+    run('pg_basebackup', ['-d', `host=${primary.socket} user=postgres`, '-D', `${this.socket}/data`, '-R', '-c', 'fast', '-X', 'stream', '--no-sync'], ids);
+    await this.restart();
+  }
+
+  async promote() {
+    this.ownQuery('SELECT pg_promote()');
+    await until(() => this.ownQuery('SELECT pg_is_in_recovery()')[0][0] === 'f', 'the standby is the primary');
+  }
+
+  /** Of this server, whichever the connection string would choose. */
+  ownQuery(sql) {
+    return this.ask(sql, `host=${this.socket} dbname=postgres user=postgres`);
+  }
+
+  /** The whole server stands still and says nothing, as when the network drops every packet. Gives what thaws it. */
+  freeze() {
+    const { pid } = this.server;
+    const pids = [pid, ...fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)];
+    const tell = (signal) => {
+      for (const each of pids) {
+        try { process.kill(each, signal); } catch (error) { if (error.code !== 'ESRCH') throw error; }
+      }
+    };
+    tell('SIGSTOP');
+    return () => tell('SIGCONT');
   }
 
   create(name) {
@@ -82,7 +117,11 @@ class Postgres {
 
   /** Rows as arrays of strings. */
   query(sql, database = this.database) {
-    const text = run('psql', ['-XAtq', '-F', '\x1f', '-R', '\x1e', '-v', 'ON_ERROR_STOP=1', '-d', this.conninfo(database), '-c', sql]);
+    return this.ask(sql, this.conninfo(database));
+  }
+
+  ask(sql, conninfo) {
+    const text = run('psql', ['-XAtq', '-F', '\x1f', '-R', '\x1e', '-v', 'ON_ERROR_STOP=1', '-d', conninfo, '-c', sql]);
     const body = text.replace(/\n$/, '');
     return body === '' ? [] : body.split('\x1e').map((row) => row.split('\x1f'));
   }

@@ -23,9 +23,9 @@ const proxied = (stage) => `
 
 class Stage {
   /** Directives are configuration text; `server` replaces what is in the server block: a function of the stage. */
-  constructor({ workers = 1, connections, directives = '', http = '', serverDirectives = '', server = proxied, main, privatePostgres = false, allowed = [], level } = {}) {
+  constructor({ workers = 1, connections, directives = '', http = '', serverDirectives = '', server = proxied, main, privatePostgres = false, allowed = [], level, daemon } = {}) {
     Object.assign(this, { workers, allowed, serverDirectives, locationDirectives: directives, httpText: http, serverText: server });
-    this.options = { workers, connections, main, level };
+    this.options = { workers, connections, main, level, daemon };
     this.homeserver = new Homeserver();
     this.postgres = privatePostgres ? new Postgres(null) : new Postgres();
     this.sessions = [];

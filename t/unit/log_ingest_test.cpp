@@ -44,7 +44,7 @@ START_TEST(a_lost_lease_changes_nothing) {
     Storage storage;
     Lease lease = storage.device("A");
     Lease newer = storage.claim(lease.device);
-    ck_assert(newer.epoch == lease.epoch + 1);
+    ck_assert(newer.epoch > lease.epoch);
     auto lost = ingest(storage, piece(lease, std::nullopt, one(first_part("!r:world", {event("$1")}))));
     ck_assert(lost.lease_lost && lost.news.entries.empty());
     for (const char* table : {"room", "event", "room_state", "log", "set_aside"}) assert_text(storage.count(table), "0");

@@ -233,7 +233,7 @@ START_TEST(an_owner_is_succeeded_when_it_is_dead_or_has_let_go) {
     Lease second = storage.claim(lease.device, WorkerKey{2});
     storage.database.execute("UPDATE worker SET alive_until = now() - interval '1 s' WHERE id = 2");
     auto third = complete(storage.logs.claim(lease.device, WorkerKey{1}));
-    ck_assert(third.lease && third.lease->epoch == second.epoch + 1);
+    ck_assert(third.lease && third.lease->epoch > second.epoch);
     ck_assert(third.row.end.value == third.lease->epoch << 32);
 }
 END_TEST
@@ -243,7 +243,7 @@ START_TEST(an_owner_that_disclaims_the_log_is_succeeded_though_alive) {
     Lease lease = storage.device("A");
     ck_assert(!complete(storage.logs.claim(lease.device, WorkerKey{2}, WorkerKey{3})).lease);
     auto taken = complete(storage.logs.claim(lease.device, WorkerKey{2}, WorkerKey{1}));
-    ck_assert(taken.lease && taken.lease->epoch == lease.epoch + 1);
+    ck_assert(taken.lease && taken.lease->epoch > lease.epoch);
     ck_assert(ingest(storage, piece(lease, std::nullopt, {})).lease_lost);
 }
 END_TEST

@@ -46,11 +46,15 @@ Task<DeviceRow> Access::check(std::string token, Client client, std::shared_ptr<
 
 Task<DeviceRow> Access::ask(std::string token, Client client, std::shared_ptr<Homeserver> homeserver) {
     auto stored = co_await tokens_.token(token);
-    if (stored && stored->age < kRecheck) {
+    if (stored) {
+        // Memory may know of a later word than the store, though not to whom it was about.
         Known& known = known_[token];
-        known.row = stored->row;
-        known.verified = loop_.now() - stored->age;
-        co_return stored->row;
+        Instant verified = std::max(known.verified, loop_.now() - stored->age);
+        if (verified > Instant{} && loop_.now() - verified < kRecheck) {
+            known.row = stored->row;
+            known.verified = verified;
+            co_return stored->row;
+        }
     }
     std::optional<MatrixError> trouble;
     std::optional<MatrixError> refused;
@@ -123,6 +127,13 @@ Task<void> Access::refuse(std::string token, MatrixError why) {
     known.refused = loop_.now();
     ++refusals_;
     co_await tokens_.forget_token(token);
+}
+
+void Access::ask_again() {
+    for (auto& [token, known] : known_) {
+        known.row = {};
+        if (known.asking) known.asking->give_up();
+    }
 }
 
 bool Access::asks() const {

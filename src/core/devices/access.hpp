@@ -29,6 +29,9 @@ class Access {
     Task<void> refuse(std::string token, MatrixError why);
     /// Why a token is refused at present.
     const MatrixError* refusal(const std::string& token) const;
+    /// What is known of tokens is asked for again: the database may be an older copy of what it was, in which the devices have other
+    /// numbers. What the homeserver refuses stays refused.
+    void ask_again();
     /// Whether it is being asked whose a token is.
     bool asks() const;
     /// Asks no more: those who wait for an answer get DatabaseUnavailable.

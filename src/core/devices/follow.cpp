@@ -163,9 +163,11 @@ Task<bool> Poller::released() {
 Task<void> Poller::hold_role() {
     claiming_ = true;
     LogStore::Claim claim = co_await worker_.logs.claim(device_.key, worker_.self, std::exchange(disclaimed_, WorkerKey{}));
-    if (!claim.row.key) {
-        pruned_ = true;
+    pruned_ = claim.row.user != device_.user || claim.row.device != device_.id;
+    if (pruned_) {
         credentials_.clear();
+        unreleased_ = claim.lease;
+        device_.changed().notify();
         co_return;
     }
     if (!claim.lease) {

@@ -24,6 +24,7 @@ constexpr Milliseconds kMostRest{60'000};
 constexpr Milliseconds kNoStateStep{10'000};
 constexpr int kMostNoStateDoublings = 6;
 constexpr int kMostEmptyInARow = 10;
+constexpr int kMostRefusedSince = 3;
 /// First polls in flight in one worker: each costs the homeserver as much as hundreds of others (rule 4).
 constexpr int kMostFirstPolls = 8;
 
@@ -82,7 +83,7 @@ struct PollFailed {
 }  // namespace
 
 Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
-    failures_ = 0;
+    failures_ = refused_since_ = 0;
     while (co_await wanted()) {
         PollFailure kind{};
         std::string why;
@@ -149,6 +150,10 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
         std::string body = co_await read_all(worker_.loop, *exchange, kMostError);
         MatrixError error = passed_on(head.status, body);
         if (head.status == 429) trouble_ = error;
+        if (head.status == 400 && since && ++refused_since_ >= kMostRefusedSince) {
+            co_await begin_anew(since, error.errcode);
+            co_return;
+        }
         throw PollFailed{head.status == 429 ? PollFailure::rate_limited : PollFailure::error,
                          "the homeserver answered " + std::to_string(head.status) + " " + error.errcode, error.retry_after};
     }
@@ -192,12 +197,25 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     worker_.access.verified(credential.access_token);
     if (failing_) worker_.log(LogLevel::info, name() + ": is polled again");
     failing_.reset();
-    failures_ = 0;
+    failures_ = refused_since_ = 0;
     bool at_once = worker_.loop.now() - last_good_ < kLeastRest;
     last_good_ = worker_.loop.now();
     empty_in_a_row_ = nothing && at_once ? empty_in_a_row_ + 1 : 0;
     // A homeserver that always answers at once with nothing would be asked without a pause.
     if (empty_in_a_row_ > kMostEmptyInARow) co_await loop_sleep(worker_.loop, kLeastRest);
+}
+
+/// A homeserver that was restored from a backup does not know where it stood. Its next answer is the whole truth, but nobody can tell
+/// whose device lists have changed: sessions that ask for them end, and their clients take all lists for outdated.
+Task<void> Poller::begin_anew(std::optional<std::string>& since, std::string errcode) {
+    std::vector<SessionId> ended = co_await worker_.sessions.end_e2ee(device_.key);
+    for (const SessionId& id : ended) worker_.workers.tell({}, "gone " + id.value);
+    since.reset();
+    refused_since_ = 0;
+    worker_.log(LogLevel::warn, name() + ": the homeserver has refused to go on from where its last answer ended, " +
+                                    std::to_string(kMostRefusedSince) + " times (400 " + errcode +
+                                    "): was it restored from a backup? Polling begins anew, and sessions that ask for e2ee end: " +
+                                    std::to_string(ended.size()));
 }
 
 Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {

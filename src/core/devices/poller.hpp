@@ -51,7 +51,7 @@ class Poller {
     const std::optional<MatrixError>& trouble() const { return trouble_; }
 
     bool polls() const { return lease_.has_value(); }
-    /// The store does not have the device any more.
+    /// The store does not have the device any more. If the database was replaced by an older copy of it, the number may be another one's.
     bool pruned() const { return pruned_; }
     bool rests() const { return !job_.running() && requests_ == 0; }
     bool follows() const { return job_.running() && !lease_ && owner_; }
@@ -89,6 +89,7 @@ class Poller {
     Task<void> ingest(const Credential& credential, LogStore::Piece piece);
     Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room);
     Task<void> refused(const Credential& credential, Exchange& exchange);
+    Task<void> begin_anew(std::optional<std::string>& since, std::string errcode);
     Task<void> rest_after_failure(PollFailure kind, std::string why, std::optional<Milliseconds> at_least);
     void failed(PollFailure kind, const std::string& text);
     void tell_followers(const std::string& message);
@@ -115,8 +116,9 @@ class Poller {
     Instant told_at_{};  ///< when told_end_ went beyond what was read
     std::optional<MatrixError> trouble_;
     std::optional<FailingDevices::One> failing_;
-    int failures_ = 0;      ///< polls, in a row
-    int failed_roles_ = 0;  ///< likewise: polling or following ended by the database
+    int failures_ = 0;       ///< polls, in a row
+    int refused_since_ = 0;  ///< polls answered 400 since the last good one
+    int failed_roles_ = 0;   ///< likewise: polling or following ended by the database
     int empty_in_a_row_ = 0;
     struct NoState {
         int failures = 0;

@@ -28,10 +28,15 @@ struct MemberLists::Kept {
 };
 
 MemberLists::~MemberLists() {
+    clear();
+}
+
+void MemberLists::clear() {
     for (auto& [room, kept] : rooms_) {
         if (kept->next) kept->next->give_up();
         if (kept->running) kept->running->give_up();
     }
+    rooms_.clear();
 }
 
 Task<MemberLists::ListPtr> MemberLists::look(RoomKey room, RoomId id, const Credential& credential) {

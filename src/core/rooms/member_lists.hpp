@@ -29,6 +29,8 @@ class MemberLists {
     /// says it. What is returned is as of its version for as long as the caller does not suspend.
     Task<ListPtr> look(RoomKey room, RoomId id, const Credential& credential);
 
+    /// Forgets all lists; whoever holds one keeps it.
+    void clear();
     /// Members in memory.
     std::size_t kept() const;
     /// Rooms of which there are some.

@@ -45,6 +45,7 @@ Task<std::shared_ptr<Session>> Sessions::find(const SessionId& id, DeviceKey dev
         session->reach = row->reach;
         session->used = loop_.now();
         session->used_written = loop_.now() - expiry;
+        session->elsewhere = true;
         found = sessions_.emplace(id, std::move(session)).first;
     }
     std::shared_ptr<Session> session = found->second;
@@ -110,6 +111,21 @@ DeviceKey Sessions::drop(const SessionId& id) {
     found->second->gone = true;
     sessions_.erase(found);
     return device;
+}
+
+/// All hear of all requests in the same order.
+DeviceKey Sessions::used(const SessionId& id, bool elsewhere) {
+    auto found = sessions_.find(id);
+    if (found == sessions_.end()) return {};
+    Session& session = *found->second;
+    if (!elsewhere) {
+        session.telling = false;
+        return {};
+    }
+    session.elsewhere = true;
+    if (session.telling) return {};
+    session.newest_request = 0;
+    return session.device;
 }
 
 std::vector<UsedSession> Sessions::unwritten_of(DeviceKey device) {

@@ -30,6 +30,8 @@ struct Session {
     std::map<int, std::shared_ptr<const Filter>> filters;  ///< those seen here
     std::uint64_t newest_request = 0;                      ///< an older one's wait is over
     bool gone = false;                                     ///< dropped: nothing is answered any more
+    bool elsewhere = false;                                ///< another worker has it too, and a request of it may wait there
+    bool telling = false;                                  ///< others are being told of a request here; what they said before is older
     Instant used{};
     Instant used_written{};
 };
@@ -57,6 +59,8 @@ class Sessions {
 
     /// It was dropped, by this worker or another. Gives the device it was of, if it was here.
     DeviceKey drop(const SessionId& id);
+    /// A worker has told the others of a request of it, perhaps this one. Gives the device it is of, if an older one here is to end.
+    DeviceKey used(const SessionId& id, bool elsewhere);
     /// What was told meanwhile is lost: the store knows which are left.
     void ask_again() { sessions_.clear(); }
     /// Those used since they were last written, if that is long enough ago.

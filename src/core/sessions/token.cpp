@@ -78,6 +78,13 @@ std::string SyncToken::encode() const {
     return out;
 }
 
+void SyncToken::go_back_to(Position end) {
+    log = std::min(log, end);
+    for (Cursor& cursor : cursors) {
+        if (cursor.at > end) cursor = {end, 0, cursor.paged};
+    }
+}
+
 std::optional<SyncToken> SyncToken::decode(std::string_view text) {
     SyncToken token;
     Words parts(text, '_');

@@ -28,6 +28,9 @@ struct SyncToken {
     /// Nothing if it is no token of ours. Streams that the token does not know yet start at 0.
     static std::optional<SyncToken> decode(std::string_view text);
 
+    /// What it says of numbers behind `end` counts as `end`: PostgreSQL has lost them.
+    void go_back_to(Position end);
+
     bool operator==(const SyncToken&) const = default;
 };
 
