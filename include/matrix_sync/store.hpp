@@ -173,6 +173,9 @@ class LogStore {
         /// rooms that its earlier pieces listed from those that the answer omits; none: everything after the stored `since` is taken to be
         /// of it.
         std::optional<Position> began;
+        /// Where the log ends for all its writer knows. It ends elsewhere when a crash or a failover has lost commits: to go on from `from`
+        /// would leave out what they held. None: wherever it ends.
+        std::optional<Position> end;
         std::vector<RoomPart> rooms;
         std::unique_ptr<AnswerRest> rest;
 
@@ -182,14 +185,14 @@ class LogStore {
         ~Piece();
     };
     struct Ingested {
-        bool lease_lost = false;  ///< another worker has the log: nothing was changed
+        bool lease_lost = false;  ///< another worker has the log, or its end is lost: nothing was changed
         News news;
         std::vector<RoomId> without_state;  ///< joined rooms that were set aside because nothing says how they were made (rule 11)
     };
     /// A room that cannot be processed is set aside with a log line, in the same transaction, and tried again with its next part.
     virtual Task<Ingested> ingest(Piece piece) = 0;
     /// Tries a room again that was set aside, with the state that `GET /rooms/{id}/state` gave.
-    virtual Task<Ingested> ingest_aside(Lease lease, RoomId room, std::vector<Event> state) = 0;
+    virtual Task<Ingested> ingest_aside(Lease lease, std::optional<Position> end, RoomId room, std::vector<Event> state) = 0;
 
     /// What came after a position, from `from` on, which is further where the log has been pruned. The log may reach further than `to`: the
     /// caller asks again.

@@ -218,10 +218,10 @@ void Ingestion::take_devices(const Rows& rows) {
         time_ = rows.bigint(row, 11);
     }
     for (std::size_t i = 0; i < deliveries_.size(); ++i) {
-        const Lease& lease = deliveries_[i]->piece.lease;
-        const DeviceEnd& end = ends_[lease.device];
+        const LogStore::Piece& piece = deliveries_[i]->piece;
+        const DeviceEnd& end = ends_[piece.lease.device];
         LogStore::Ingested& result = results_[i];
-        result.lease_lost = !end.owned || end.epoch != lease.epoch;
+        result.lease_lost = !end.owned || end.epoch != piece.lease.epoch || piece.end.value_or(end.seq) != end.seq;
         result.news.from = result.news.to = end.seq;
         result.news.whole = end.whole;
     }

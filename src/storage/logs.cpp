@@ -264,9 +264,10 @@ Task<LogStore::Ingested> PostgresLogs::ingest(Piece piece) {
     co_return co_await queue_->ingest(std::move(delivery));
 }
 
-Task<LogStore::Ingested> PostgresLogs::ingest_aside(Lease lease, RoomId room, std::vector<Event> state) {
+Task<LogStore::Ingested> PostgresLogs::ingest_aside(Lease lease, std::optional<Position> end, RoomId room, std::vector<Event> state) {
     Delivery delivery;
     delivery.piece.lease = lease;
+    delivery.piece.end = end;
     delivery.retry.emplace();
     delivery.retry->room = std::move(room);
     delivery.retry->state = std::move(state);

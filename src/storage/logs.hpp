@@ -25,7 +25,7 @@ class PostgresLogs : public LogStore {
 
     /// Pieces of several devices that come while a transaction is under way share the next one.
     Task<Ingested> ingest(Piece piece) override;
-    Task<Ingested> ingest_aside(Lease lease, RoomId room, std::vector<Event> state) override;
+    Task<Ingested> ingest_aside(Lease lease, std::optional<Position> end, RoomId room, std::vector<Event> state) override;
 
     /// At most some 1000 of each kind.
     Task<News> news(DeviceKey device, Position after) override;

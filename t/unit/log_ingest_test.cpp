@@ -198,17 +198,17 @@ START_TEST(a_room_without_create_is_set_aside_until_its_state_is_known) {  // ru
     assert_text(storage.count("log"), "0");
 
     std::vector<Event> state{event("$name", "m.room.name", "")};
-    auto still = complete(storage.logs.ingest_aside(lease, RoomId{"!r:world"}, state));
+    auto still = complete(storage.logs.ingest_aside(lease, std::nullopt, RoomId{"!r:world"}, state));
     ck_assert(still.news.entries.empty() && still.without_state.empty());
     assert_text(storage.count("set_aside"), "2");
     state.push_back(create("!r:world"));
-    auto found = complete(storage.logs.ingest_aside(lease, RoomId{"!r:world"}, state));
+    auto found = complete(storage.logs.ingest_aside(lease, std::nullopt, RoomId{"!r:world"}, state));
     assert_read_back(storage, lease.device, found.news);
     ck_assert_uint_eq(found.news.entries.size(), 2);
     assert_text(storage.told(lease.device, "!r:world"), "|1:$1; 1:$2");
     assert_text(storage.count("set_aside"), "0");
     ck_assert_uint_eq(storage.state(found.news.entries.back().state).size(), 2);
-    ck_assert(complete(storage.logs.ingest_aside(lease, RoomId{"!r:world"}, state)).news.entries.empty());
+    ck_assert(complete(storage.logs.ingest_aside(lease, std::nullopt, RoomId{"!r:world"}, state)).news.entries.empty());
 }
 END_TEST
 
@@ -453,7 +453,26 @@ START_TEST(a_repeated_poll_goes_on_where_the_cut_off_one_ended) {
 }
 END_TEST
 
-MATRIX_SYNC_SUITE("log ingest", a_lost_lease_changes_nothing, pieces_that_wait_share_a_transaction, an_abandoned_piece_harms_nobody,
+START_TEST(a_log_that_has_lost_its_end_is_not_gone_on_from) {
+    Storage storage;
+    Lease lease = storage.device("A");
+    auto before = ingest(storage, piece(lease, std::nullopt, one(first_part("!r:w", {event("$1")})), "s1"));
+    storage.database.execute("CREATE TABLE copy AS SELECT * FROM device");
+    auto lost = ingest(storage, piece(lease, "s1", one(part("!r:w", {event("$2")})), "s2"));
+    storage.database.execute("UPDATE device SET seq = copy.seq, since = copy.since, since_seq = copy.since_seq FROM copy");
+    storage.database.execute("DELETE FROM log USING device WHERE log.seq > device.seq");
+    auto next = piece(lease, "s2", one(part("!r:w", {event("$3")})), "s3");
+    next.end = lost.news.to;
+    auto refused = ingest(storage, std::move(next));
+    ck_assert(refused.lease_lost && refused.news.entries.empty());
+    auto again = piece(lease, "s1", one(part("!r:w", {event("$2"), event("$3")})), "s3");
+    again.end = before.news.to;
+    ck_assert(!ingest(storage, std::move(again)).lease_lost);
+}
+END_TEST
+
+MATRIX_SYNC_SUITE("log ingest", a_lost_lease_changes_nothing, a_log_that_has_lost_its_end_is_not_gone_on_from,
+                  pieces_that_wait_share_a_transaction, an_abandoned_piece_harms_nobody,
                   a_room_that_is_refused_is_set_aside_and_the_others_go_on, what_no_room_is_to_blame_for_is_thrown,
                   an_event_of_another_room_sets_the_room_aside, a_room_without_create_is_set_aside_until_its_state_is_known,
                   a_new_beginning_does_without_what_was_set_aside, a_repeated_answer_replaces_what_was_set_aside_of_it,

@@ -24,7 +24,7 @@ class NoLogs : public LogStore {
     Task<Claim> claim(DeviceKey, WorkerKey, WorkerKey) override { none(); }
     Task<void> release(std::vector<Lease>) override { none(); }
     Task<Ingested> ingest(Piece) override { none(); }
-    Task<Ingested> ingest_aside(Lease, RoomId, std::vector<Event>) override { none(); }
+    Task<Ingested> ingest_aside(Lease, std::optional<Position>, RoomId, std::vector<Event>) override { none(); }
     Task<News> news(DeviceKey, Position) override { none(); }
     Task<std::vector<ToDeviceMessage>> to_device(DeviceKey, Position, int) override { none(); }
     Task<std::vector<DeviceListChange>> device_lists(DeviceKey, Position) override { none(); }

@@ -70,7 +70,7 @@ struct InFlight {
     std::uint64_t& count;
 };
 
-/// The log is another worker's now.
+/// The log is another worker's now, or is not what this worker had made of it.
 struct LeaseLost {};
 
 /// The homeserver answered, but not with what was asked for.
@@ -92,7 +92,7 @@ Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
             Credential credential = credentials_.front();
             co_await poll_once(credential, lease, since);
         } catch (const LeaseLost&) {
-            worker_.log(LogLevel::info, name() + ": another worker polls now, this one follows it");
+            worker_.log(LogLevel::info, name() + ": its log has gone on without this worker, or has lost its end in the database");
             lease_.reset();
             co_return;
         } catch (const HomeserverUnavailable& error) {
@@ -220,6 +220,7 @@ Task<void> Poller::begin_anew(std::optional<std::string>& since, std::string err
 
 Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     Lease lease = piece.lease;
+    piece.end = device_.end();
     std::optional<InFlight> in_flight(std::in_place, worker_.status.ingests_in_flight);
     LogStore::Ingested ingested = co_await worker_.logs.ingest(std::move(piece));
     in_flight.reset();
@@ -248,7 +249,7 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
             // All members of the room; they are fetched when somebody looks.
             std::erase_if(part.state, [](const Event& event) { return event.is_member(); });
             if (why.empty()) {
-                LogStore::Ingested ingested = co_await worker_.logs.ingest_aside(lease, room, std::move(part.state));
+                LogStore::Ingested ingested = co_await worker_.logs.ingest_aside(lease, device_.end(), room, std::move(part.state));
                 if (ingested.lease_lost) throw LeaseLost{};
                 device_.apply(std::move(ingested.news));
                 tell_followers("news");
