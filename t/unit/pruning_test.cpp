@@ -415,6 +415,23 @@ START_TEST(an_unused_event_that_goes_while_it_is_looked_for_is_stored_anew) {
 }
 END_TEST
 
+START_TEST(an_unused_event_that_is_used_before_it_goes_stays) {
+    Unused storage;
+    storage.mark();
+    bool used = false;
+    storage.watched.before = [&](const Statement& next) {
+        if (next.name != std::string("pruning_delete_events")) return;
+        const auto running = std::exchange(storage.watched.before, nullptr);
+        storage.come_again();
+        used = true;
+    };
+    storage.age();
+    storage.prune();
+    ck_assert(used);
+    storage.assert_there();
+}
+END_TEST
+
 START_TEST(what_was_redacted_comes_again_redacted) {
     PrunedStorage storage;
     Lease lease = storage.device("A");
@@ -567,8 +584,8 @@ MATRIX_SYNC_SUITE("pruning", entries_go_that_no_live_session_can_ask_for, entrie
                   what_an_unfinished_poll_brought_stays, live_sessions_are_answered_as_if_nothing_had_gone,
                   what_nothing_points_to_goes_when_it_has_been_so_for_a_while, an_unused_event_is_used_again,
                   an_event_that_is_found_unused_while_it_is_being_used_stays,
-                  an_unused_event_that_goes_while_it_is_looked_for_is_stored_anew, what_was_redacted_comes_again_redacted,
-                  a_room_goes_with_the_last_device_that_has_been_told_of_its_leave,
+                  an_unused_event_that_goes_while_it_is_looked_for_is_stored_anew, an_unused_event_that_is_used_before_it_goes_stays,
+                  what_was_redacted_comes_again_redacted, a_room_goes_with_the_last_device_that_has_been_told_of_its_leave,
                   an_unused_room_that_goes_while_it_is_entered_is_made_anew,
                   a_device_that_nobody_uses_keeps_only_what_it_has_not_been_given, versions_of_members_go_that_no_page_can_name,
                   one_worker_prunes_at_a_time)

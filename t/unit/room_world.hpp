@@ -101,7 +101,11 @@ class MemoryRooms : public RoomStore {
     }
     Task<std::map<StateKey, StateMap>> states(std::vector<StateKey> keys) override {
         std::map<StateKey, StateMap> found;
-        for (StateKey key : keys) found[key] = sets[key];
+        for (StateKey key : keys) {
+            found[key] = sets[key];
+            // As every set there is.
+            if (sets.contains(key) && found[key].empty()) found[key][{"m.room.create", ""}] = EventRef{INT64_MAX};
+        }
         co_return found;
     }
 
