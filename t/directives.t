@@ -87,6 +87,8 @@ refused('status twice', { server: 'location = /status { matrix_sync_status; matr
 refused('status in the server', { server: 'matrix_sync_status;' }, /not allowed here/);
 for (const name of times) refused(`${name} that is no time`, { http: `${database} ${name} soon;` }, /invalid value/, new RegExp(name));
 for (const name of times) refused(`${name} twice`, { http: `${database} ${name} 1s; ${name} 2s;` }, /is duplicate/);
+refused('a cache of nothing', { http: `${database} matrix_sync_cache 0;` }, /matrix_sync_cache/, /above zero/);
+refused('a cache size that is none', { http: `${database} matrix_sync_cache much;` }, /invalid value/, /matrix_sync_cache/);
 for (const name of ['matrix_sync_database_connections', 'matrix_sync_sessions_per_device']) {
   refused(`${name} 0`, { http: `${database} ${name} 0;` }, new RegExp(name), /\d+ to \d+/);
   refused(`${name} that is no number`, { http: `${database} ${name} many;` }, new RegExp(`${name}|invalid number`));

@@ -67,6 +67,7 @@ class Service {
         WorkerStore& workers;
         RoomStore& rooms;
         PruneStore& pruning;
+        std::size_t cache_bytes;  ///< matrix_sync_cache
         /// One line for the operator: no token, no event content.
         std::function<void(LogLevel, const std::string&)> log;
     };

@@ -24,7 +24,7 @@ namespace matrix_sync {
 /// A device that this worker serves.
 struct Served {
     Served(Worker& worker, const DeviceRow& row)
-        : device(worker.loop, worker.logs, worker.rooms, worker.cache, row), poller(worker, device) {}
+        : device(worker.loop, worker.logs, worker.rooms, worker.cache, worker.budget, row), poller(worker, device) {}
     Device device;
     Poller poller;
     Instant used{};

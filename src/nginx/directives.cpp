@@ -175,6 +175,8 @@ ngx_command_t directives[] = {
      offsetof(LocationConf, sessions_per_device), &sessions_bounds},
     {ngx_string("matrix_sync_body_size"), anywhere | NGX_CONF_TAKE1, ngx_conf_set_size_slot, NGX_HTTP_LOC_CONF_OFFSET,
      offsetof(LocationConf, body_size), &not_zero},
+    {ngx_string("matrix_sync_cache"), anywhere | NGX_CONF_TAKE1, ngx_conf_set_size_slot, NGX_HTTP_LOC_CONF_OFFSET,
+     offsetof(LocationConf, cache), &not_zero},
     {ngx_string("matrix_sync_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0,
      nullptr},
     ngx_null_command,
@@ -196,7 +198,7 @@ void* create_location_conf(ngx_conf_t* cf) {
     conf->database_connections = NGX_CONF_UNSET;
     conf->sessions_per_device = NGX_CONF_UNSET;
     conf->max_timeout = conf->first_poll_timeout = conf->poll_timeout = conf->poll_idle = conf->session_expiry = NGX_CONF_UNSET_MSEC;
-    conf->body_size = NGX_CONF_UNSET_SIZE;
+    conf->body_size = conf->cache = NGX_CONF_UNSET_SIZE;
     return conf;
 }
 
@@ -219,6 +221,7 @@ char* merge_location_conf(ngx_conf_t* cf, void* parent, void* child) {
     ngx_conf_merge_msec_value(conf.session_expiry, outer.session_expiry, 7 * day);
     ngx_conf_merge_value(conf.sessions_per_device, outer.sessions_per_device, 16);
     ngx_conf_merge_size_value(conf.body_size, outer.body_size, 64 * 1024);
+    ngx_conf_merge_size_value(conf.cache, outer.cache, 64 * 1024 * 1024);
     if (!conf.enabled) return NGX_CONF_OK;
     return guard(cf->log, failed(), [&] { return complete(cf, conf); });
 }

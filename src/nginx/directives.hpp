@@ -41,6 +41,7 @@ struct LocationConf {
     ngx_msec_t session_expiry;
     ngx_int_t sessions_per_device;
     size_t body_size;
+    size_t cache;
 
     ngx_http_core_loc_conf_t* core;  ///< of the location that says matrix_sync
     off_t client_max_body_size;      ///< of other methods than POST

@@ -30,7 +30,7 @@ std::string worker_name() {
 
 }  // namespace
 
-Site::Site(Loop& loop, const DatabaseConf& conf, unsigned connections)
+Site::Site(Loop& loop, const DatabaseConf& conf, unsigned connections, std::size_t cache_bytes)
     : label_(view(conf.label)),
       database_(loop, std::string(view(conf.conninfo)), connections, log_of(label_)),
       logs_(database_, loop, [log = log_of(label_)](const std::string& text) { log(LogLevel::warn, text); }),
@@ -46,6 +46,7 @@ Site::Site(Loop& loop, const DatabaseConf& conf, unsigned connections)
                 .workers = workers_,
                 .rooms = rooms_,
                 .pruning = pruning_,
+                .cache_bytes = cache_bytes,
                 .log = log_of(label_)}) {
     database_.open();
 }

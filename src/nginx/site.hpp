@@ -17,7 +17,7 @@ namespace matrix_sync {
 
 class Site {
   public:
-    Site(Loop& loop, const DatabaseConf& conf, unsigned connections);
+    Site(Loop& loop, const DatabaseConf& conf, unsigned connections, std::size_t cache_bytes);
     Site(const Site&) = delete;
     Site& operator=(const Site&) = delete;
     ~Site() { database_.close(); }

@@ -14,14 +14,15 @@ constexpr ngx_msec_t longest_stop = 4000;
 constexpr Milliseconds publish_every{1000};
 constexpr ngx_uint_t connections_of_device = 3;  // a waiting client, the poll, and its connection to the homeserver
 
-unsigned connections_of(const MainConf& conf, const LocationConf& of) {
-    ngx_int_t most = of.database_connections;
+/// Of all locations that share a database, the largest value counts.
+template <class Value>
+Value largest(const MainConf& conf, const LocationConf& of, Value LocationConf::*value) {
+    Value most = of.*value;
     auto** locations = static_cast<LocationConf**>(conf.locations.elts);
     for (ngx_uint_t i = 0; i < conf.locations.nelts; ++i) {
-        if (view(locations[i]->database->conninfo) == view(of.database->conninfo))
-            most = std::max(most, locations[i]->database_connections);
+        if (view(locations[i]->database->conninfo) == view(of.database->conninfo)) most = std::max(most, locations[i]->*value);
     }
-    return static_cast<unsigned>(most);
+    return most;
 }
 
 }  // namespace
@@ -37,7 +38,11 @@ WorkerProcess::WorkerProcess(MainConf& conf, ngx_cycle_t& cycle) : conf_(conf), 
     for (ngx_uint_t i = 0; i < conf.locations.nelts; ++i) {
         const LocationConf& location = *locations[i];
         Site*& site = by_conninfo[view(location.database->conninfo)];
-        if (!site) site = sites_.emplace_back(std::make_unique<Site>(loop_, *location.database, connections_of(conf, location))).get();
+        if (!site) {
+            const auto connections = static_cast<unsigned>(largest(conf, location, &LocationConf::database_connections));
+            const std::size_t cache_bytes = largest(conf, location, &LocationConf::cache);
+            site = sites_.emplace_back(std::make_unique<Site>(loop_, *location.database, connections, cache_bytes)).get();
+        }
         poll_logs_.try_emplace(location.poll->location, *location.poll->location);
         places_.emplace(&location, Place{*site, std::make_shared<NginxHomeserver>(loop_, budget_, *location.poll)});
     }

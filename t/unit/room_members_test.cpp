@@ -73,10 +73,11 @@ struct World : Storage {
 
     bool whole = false;
     Lease lease = device("D", kMe);
-    RoomCache cache{rooms};
-    MemberLists lists{loop, rooms};
+    CacheBudget budget{64 * 1024 * 1024};
+    RoomCache cache{rooms, budget};
+    MemberLists lists{loop, rooms, budget};
     PostgresSessions sessions{watched};
-    Device me{loop, logs, rooms, cache, complete(logs.device(UserId{kMe}, DeviceId{"D"}))};
+    Device me{loop, logs, rooms, cache, budget, complete(logs.device(UserId{kMe}, DeviceId{"D"}))};
     std::shared_ptr<FakeHomeserver> homeserver;
     Credential credential;
     Reading reading{loop, rooms, cache, lists, me, credential, {}};

@@ -166,13 +166,14 @@ struct Told {
 
 struct RoomWorld {
     explicit RoomWorld(const std::string& user = "@me:hs")
-        : device(loop, logs, store, cache, DeviceRow{DeviceKey{1}, UserId{user}, DeviceId{"D"}, {}, {}, true}) {}
+        : device(loop, logs, store, cache, budget, DeviceRow{DeviceKey{1}, UserId{user}, DeviceId{"D"}, {}, {}, true}) {}
 
     FakeLoop loop;
     NoLogs logs;
     MemoryRooms store;
-    RoomCache cache{store};
-    MemberLists lists{loop, store};
+    CacheBudget budget{64 * 1024 * 1024};
+    RoomCache cache{store, budget};
+    MemberLists lists{loop, store, budget};
     Device device;
     Credential credential;
     Reading reading{loop, store, cache, lists, device, credential, SessionId{"session"}};

@@ -15,12 +15,30 @@ constexpr Milliseconds kRecheck{300'000};
 constexpr Milliseconds kAskAgain{30'000};
 constexpr Milliseconds kRefusalHolds{30'000};
 constexpr Milliseconds kWhoamiLimit{30'000};
+/// What strangers can make a worker do and remember.
+constexpr std::size_t kMostAsked = 100;
+constexpr std::size_t kMostKnown = 100'000;
+constexpr Milliseconds kRetryAfter{2'000};
 constexpr std::size_t kMostBody = 64 * 1024;
 constexpr std::size_t kMostIdLength = 255;
 
 bool is_id(const std::string& text) {
     return !text.empty() && text.size() <= kMostIdLength && storable_text(text) == text;
 }
+
+MatrixError busy() {
+    MatrixError error(429, "M_LIMIT_EXCEEDED", "Too many access tokens are being checked");
+    error.retry_after = kRetryAfter;
+    return error;
+}
+
+struct Asked {
+    explicit Asked(std::size_t& asked) : count(asked) { ++count; }
+    Asked(const Asked&) = delete;
+    Asked& operator=(const Asked&) = delete;
+    ~Asked() { --count; }
+    std::size_t& count;
+};
 
 MatrixError unreachable(const std::string& why) {
     return {502, "M_UNKNOWN", "The homeserver cannot be reached: " + why};
@@ -30,6 +48,7 @@ MatrixError unreachable(const std::string& why) {
 
 Task<DeviceRow> Access::check(std::string token, Client client, std::shared_ptr<Homeserver> homeserver) {
     if (const MatrixError* why = refusal(token)) throw *why;
+    if (!known_.contains(token)) make_room();
     Known& known = known_[token];
     if (known.row.key && loop_.now() - known.verified < kRecheck) co_return known.row;
     DeviceRow as_last_heard = known.row;
@@ -42,6 +61,16 @@ Task<DeviceRow> Access::check(std::string token, Client client, std::shared_ptr<
     if (as_last_heard.key) co_return as_last_heard;
     auto asking = known_[token].asking;
     co_return co_await SharedWork<DeviceRow>::result(asking);
+}
+
+/// Refused tokens are remembered as long as there is room for them.
+void Access::make_room() {
+    if (known_.size() < kMostKnown) return;
+    std::erase_if(known_, [](const auto& item) {
+        const Known& known = item.second;
+        return !known.row.key && (!known.asking || known.asking->ended());
+    });
+    if (known_.size() >= kMostKnown) throw busy();
 }
 
 Task<DeviceRow> Access::ask(std::string token, Client client, std::shared_ptr<Homeserver> homeserver) {
@@ -87,6 +116,8 @@ Task<DeviceRow> Access::ask(std::string token, Client client, std::shared_ptr<Ho
 }
 
 Task<DeviceRow> Access::whoami(const std::string& token, Client client, std::shared_ptr<Homeserver> homeserver) {
+    if (asked_ >= kMostAsked) throw busy();
+    Asked asked(asked_);
     Call call{"/_matrix/client/v3/account/whoami", token, std::move(client)};
     std::optional<Fetched> fetched;
     try {

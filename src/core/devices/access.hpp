@@ -52,6 +52,7 @@ class Access {
         std::shared_ptr<SharedWork<DeviceRow>> asking;
     };
 
+    void make_room();
     Task<DeviceRow> ask(std::string token, Client client, std::shared_ptr<Homeserver> homeserver);
     Task<DeviceRow> whoami(const std::string& token, Client client, std::shared_ptr<Homeserver> homeserver);
 
@@ -59,6 +60,7 @@ class Access {
     LogStore& logs_;
     TokenStore& tokens_;
     std::unordered_map<std::string, Known> known_;
+    std::size_t asked_ = 0;  ///< of the homeserver, now
     std::uint64_t refusals_ = 0;
 };
 

@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::size_t kMostTail = 64;
 constexpr std::size_t kMostTailBytes = 128 * 1024;
+/// A room's row and what is computed of it, about.
+constexpr std::size_t kRoomBytes = 2048;
 constexpr const char* kIgnored = "m.ignored_user_list";
 
 std::size_t bytes_of(const News& news) {
@@ -31,8 +33,9 @@ void raise(Position& last, const List& list) {
 
 }  // namespace
 
-Device::Device(Loop& loop, LogStore& logs, RoomStore& rooms, RoomCache& cache, const DeviceRow& row)
-    : key(row.key),
+Device::Device(Loop& loop, LogStore& logs, RoomStore& rooms, RoomCache& cache, CacheBudget& budget, const DeviceRow& row)
+    : CacheBudget::Spender(budget),
+      key(row.key),
       user(row.user),
       id(row.device),
       loop_(loop),
@@ -144,6 +147,7 @@ void Device::apply(News news) {
     tail_bytes_ += bytes_of(news);
     tail_.push_back(std::move(news));
     forget_oldest();
+    count(bytes());
     changed_.notify();
 }
 
@@ -263,6 +267,25 @@ void Device::forget_oldest() {
         tail_bytes_ -= std::min(tail_bytes_, bytes_of(tail_.front()));
         tail_.pop_front();
     }
+}
+
+void Device::let_go() {
+    if (--held_ == 0) use(bytes());
+}
+
+std::size_t Device::bytes() const {
+    return tail_bytes_ + rooms_.size() * kRoomBytes;
+}
+
+/// All of it can be read again; only not under the hands of who is reading it.
+void Device::drop() {
+    tail_.clear();
+    tail_bytes_ = 0;
+    if (held_ == 0) {
+        forget_rooms();
+        views_ = std::make_unique<RoomViews>();
+    }
+    count(bytes());
 }
 
 }  // namespace matrix_sync

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/devices/typing.hpp"
+#include "core/rooms/cache_budget.hpp"
 #include "matrix_sync/error.hpp"
 #include "matrix_sync/homeserver.hpp"
 #include "matrix_sync/ids.hpp"
@@ -29,10 +30,12 @@ class SharedWork;
 
 /// Everything up to end() has been seen by this worker, whether it polled it or read it. What came lately is still in memory; what came
 /// before is read from the store. Only its Poller moves it.
-class Device {
+///
+/// What it keeps of the log and of rooms counts in the worker's budget. While a request holds the device, its rooms stay.
+class Device : private CacheBudget::Spender {
   public:
-    Device(Loop& loop, LogStore& logs, RoomStore& rooms, RoomCache& cache, const DeviceRow& row);
-    ~Device();
+    Device(Loop& loop, LogStore& logs, RoomStore& rooms, RoomCache& cache, CacheBudget& budget, const DeviceRow& row);
+    ~Device() override;
 
     const DeviceKey key;
     const UserId user;
@@ -41,6 +44,8 @@ class Device {
     Position end() const { return end_; }
     /// Its first poll has ended. Until then every answer is `partial`.
     bool whole() const { return whole_; }
+    void hold() { ++held_; }
+    void let_go();
     /// Something came, somebody stopped typing, a wait is to end: those who wait look again.
     Signal& changed() { return changed_; }
     const Typing& typing() const { return typing_; }
@@ -89,6 +94,8 @@ class Device {
     template <class Item, class List>
     std::optional<std::vector<Item>> from_memory(Position after, Position deleted, List News::*list) const;
     void forget_oldest();
+    std::size_t bytes() const;
+    void drop() override;
 
     void keep(const RoomRow& row);
     Task<bool> load_all_rooms();
@@ -117,6 +124,7 @@ class Device {
     std::shared_ptr<const std::set<std::string>> ignored_;
     std::deque<News> tail_;  ///< without gaps up to end_
     std::size_t tail_bytes_ = 0;
+    int held_ = 0;
 };
 
 }  // namespace matrix_sync

@@ -35,9 +35,13 @@ class Poller {
     /// A request of the device has come with this. Starts the poller if it rests.
     void want(Credential credential);
     /// A request of the device waits, or has ended.
-    void hold() { ++requests_; }
+    void hold() {
+        ++requests_;
+        device_.hold();
+    }
     void let_go() {
         --requests_;
+        device_.let_go();
         last_request_ = worker_.loop.now();
     }
 

@@ -23,7 +23,8 @@ struct Worker {
           workers(parts.workers),
           rooms(parts.rooms),
           access(with),
-          log(std::move(parts.log)) {}
+          log(std::move(parts.log)),
+          budget(parts.cache_bytes) {}
 
     Loop& loop;
     LogStore& logs;
@@ -33,8 +34,9 @@ struct Worker {
     Access& access;
     std::function<void(LogLevel, const std::string&)> log;
 
-    RoomCache cache{rooms};
-    MemberLists member_lists{loop, rooms};
+    CacheBudget budget;  ///< of the next two, and of what the devices keep
+    RoomCache cache{rooms, budget};
+    MemberLists member_lists{loop, rooms, budget};
 
     WorkerKey self;  ///< none while the database does not know this worker
     bool closing = false;

@@ -6,10 +6,6 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::size_t kMostEventBytes = 32 * 1024 * 1024;
-constexpr std::size_t kMostStateBytes = 16 * 1024 * 1024;
-constexpr std::size_t kMostMemberBytes = 16 * 1024 * 1024;
-
 /// Around the bytes that can be counted: nodes, pointers, allocations.
 constexpr std::size_t kOverhead = 128;
 
@@ -31,7 +27,7 @@ std::size_t bytes_of(const std::map<std::string, Member>& members) {
 
 }  // namespace
 
-RoomCache::RoomCache(RoomStore& store) : store_(store), events_(kMostEventBytes), states_(kMostStateBytes), members_(kMostMemberBytes) {}
+RoomCache::RoomCache(RoomStore& store, CacheBudget& budget) : store_(store), events_(budget), states_(budget), members_(budget) {}
 
 Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<EventRef> refs) {
     std::map<EventRef, EventPtr> found;

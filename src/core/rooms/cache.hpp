@@ -1,5 +1,5 @@
-// What one worker keeps in memory of rooms: events, state sets, and members that answers show. Least recently used goes first. Only a
-// redaction changes an event, and only a member event a member: whoever hears of one in a device's log says so here.
+// What one worker keeps in memory of rooms: events, state sets, and members that answers show. Only a redaction changes an event, and only
+// a member event a member: whoever hears of one in a device's log says so here.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace matrix_sync {
 
 class RoomCache {
   public:
-    explicit RoomCache(RoomStore& store);
+    RoomCache(RoomStore& store, CacheBudget& budget);
 
     using EventPtr = std::shared_ptr<const StoredEvent>;
     using StatePtr = std::shared_ptr<const StateMap>;

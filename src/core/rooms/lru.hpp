@@ -1,72 +1,64 @@
-// A map of limited size: what has not been used for longest goes first.
+// A map of what can be read again: its items go when others of the same budget have been used later.
 #pragma once
 
 #include <cstddef>
-#include <functional>
-#include <list>
+#include <memory>
 #include <unordered_map>
 #include <utility>
+
+#include "core/rooms/cache_budget.hpp"
 
 namespace matrix_sync {
 
 template <class Key, class Value>
 class Lru {
   public:
-    /// `most` is in bytes, as put() counts them.
-    explicit Lru(std::size_t most) : most_(most) {}
+    explicit Lru(CacheBudget& budget) : budget_(budget) {}
 
-    /// Nullptr when it is not there. Valid until the next put() or erase.
+    /// Nullptr when it is not there. Valid until the next put() of any map of the budget, or erase.
     Value* get(const Key& key) {
-        auto found = places_.find(key);
-        if (found == places_.end()) return nullptr;
-        items_.splice(items_.begin(), items_, found->second);
+        auto found = items_.find(key);
+        if (found == items_.end()) return nullptr;
+        found->second->use_again();
         return &found->second->value;
     }
+    /// `bytes` is what it takes.
     void put(const Key& key, Value value, std::size_t bytes) {
-        erase(key);
-        items_.push_front({key, std::move(value), bytes});
-        places_[key] = items_.begin();
-        bytes_ += bytes;
-        while (bytes_ > most_ && items_.size() > 1) drop(std::prev(items_.end()));
+        std::unique_ptr<Item>& item = items_[key];
+        item = std::make_unique<Item>(*this, key, std::move(value), bytes);
+        item->use_again();
     }
-    void erase(const Key& key) {
-        auto found = places_.find(key);
-        if (found != places_.end()) drop(found->second);
-    }
+    void erase(const Key& key) { items_.erase(key); }
     std::size_t size() const { return items_.size(); }
     std::size_t bytes() const { return bytes_; }
-    void clear() {
-        items_.clear();
-        places_.clear();
-        bytes_ = 0;
-    }
+    void clear() { items_.clear(); }
     template <class Predicate>
     void erase_if(Predicate&& predicate) {
-        for (auto item = items_.begin(); item != items_.end();) {
-            auto next = std::next(item);
-            if (predicate(item->value)) drop(item);
-            item = next;
-        }
+        std::erase_if(items_, [&](const auto& item) { return predicate(item.second->value); });
     }
 
   private:
-    struct Item {
-        Key key;
+    struct Item : CacheBudget::Spender {
+        Item(Lru& map, const Key& its_key, Value its_value, std::size_t size)
+            : CacheBudget::Spender(map.budget_), of(map), key(its_key), value(std::move(its_value)), bytes(size) {
+            of.bytes_ += bytes;
+        }
+        ~Item() override { of.bytes_ -= bytes; }
+        void use_again() { use(bytes); }
+        void drop() override {
+            const Key mine = key;
+            of.erase(mine);
+        }
+
+        Lru& of;
+        const Key key;
         Value value;
-        std::size_t bytes;
+        const std::size_t bytes;
     };
-    using Place = typename std::list<Item>::iterator;
 
-    void drop(Place item) {
-        bytes_ -= item->bytes;
-        places_.erase(item->key);
-        items_.erase(item);
-    }
-
-    std::size_t most_;
+    CacheBudget& budget_;
     std::size_t bytes_ = 0;
-    std::list<Item> items_;  ///< the last used first
-    std::unordered_map<Key, Place> places_;
+    std::unordered_map<Key, std::unique_ptr<Item>> items_;
 };
 
 }  // namespace matrix_sync

@@ -18,12 +18,21 @@ constexpr int kMostRequests = 3;
 
 }  // namespace
 
-struct MemberLists::Kept {
+struct MemberLists::Kept : CacheBudget::Spender {
+    using CacheBudget::Spender::Spender;
+
     std::shared_ptr<MemberList> list;
     std::shared_ptr<Look> running;
     std::shared_ptr<Look> next;  ///< it begins when the running one has ended
-    std::uint64_t looked = 0;
 
+    void use_list() {
+        if (list) use(kMemberBytes * (list->size() + 1));
+    }
+    /// Whoever holds a list that goes keeps it.
+    void drop() override {
+        list.reset();
+        count(0);
+    }
     bool busy() const { return next || (running && !running->ended()); }
 };
 
@@ -42,12 +51,11 @@ void MemberLists::clear() {
 Task<MemberLists::ListPtr> MemberLists::look(RoomKey room, RoomId id, const Credential& credential) {
     for (;;) {
         std::shared_ptr<Kept>& kept = rooms_[room];
-        if (!kept) kept = std::make_shared<Kept>();
-        kept->looked = ++looks_;
+        if (!kept) kept = std::make_shared<Kept>(budget_);
         Joined joined = join(room, kept, id, credential);
         try {
             ListPtr list = co_await Look::result(joined.look);
-            forget(room);
+            forget();
             if (list || joined.own) co_return list;
         } catch (const MatrixError& error) {
             if (joined.own || error.status == 502) throw;
@@ -92,7 +100,7 @@ Task<MemberLists::ListPtr> MemberLists::bring_up(RoomKey room, std::shared_ptr<K
     }
     if (!kept->list) co_await load(room, kept);
     ListPtr list = kept->list;
-    trim();
+    kept->use_list();
     co_return list;
 }
 
@@ -153,24 +161,8 @@ std::size_t MemberLists::rooms() const {
     return static_cast<std::size_t>(std::ranges::count_if(rooms_, [](const auto& item) { return item.second->list != nullptr; }));
 }
 
-/// What has ended without a list to keep, or with one too large for it.
-void MemberLists::forget(RoomKey room) {
-    auto found = rooms_.find(room);
-    if (found != rooms_.end() && !found->second->list && !found->second->busy()) rooms_.erase(found);
-}
-
-/// Whoever holds a list that goes keeps it.
-void MemberLists::trim() {
-    std::size_t members = kept();
-    while (members > most_) {
-        Kept* oldest = nullptr;
-        for (auto& [room, kept] : rooms_) {
-            if (kept->list && (!oldest || kept->looked < oldest->looked)) oldest = kept.get();
-        }
-        if (!oldest) break;
-        members -= oldest->list->size();
-        oldest->list.reset();
-    }
+/// What has ended without a list to keep, and what has been dropped.
+void MemberLists::forget() {
     std::erase_if(rooms_, [](const auto& item) { return !item.second->list && !item.second->busy(); });
 }
 

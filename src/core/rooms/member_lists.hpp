@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 
+#include "core/rooms/cache_budget.hpp"
 #include "core/rooms/member_list.hpp"
 #include "core/shared_work.hpp"
 #include "matrix_sync/rooms.hpp"
@@ -17,10 +18,10 @@ struct Credential;
 /// One for a worker.
 class MemberLists {
   public:
-    static constexpr std::size_t kMostKept = 200'000;
+    /// What a member counts for in the budget.
+    static constexpr std::size_t kMemberBytes = 256;
 
-    /// `most` is of members, over all rooms: what has not been looked at for longest goes first.
-    MemberLists(Loop& loop, RoomStore& store, std::size_t most = kMostKept) : loop_(loop), store_(store), most_(most) {}
+    MemberLists(Loop& loop, RoomStore& store, CacheBudget& budget) : loop_(loop), store_(store), budget_(budget) {}
     ~MemberLists();
 
     using ListPtr = std::shared_ptr<const MemberList>;
@@ -49,13 +50,11 @@ class MemberLists {
     Task<ListPtr> bring_up(RoomKey room, std::shared_ptr<Kept> kept, RoomId id, std::unique_ptr<Credential> credential);
     Task<MemberListEnd> update(RoomKey room, std::shared_ptr<Kept> kept);
     Task<void> load(RoomKey room, std::shared_ptr<Kept> kept);
-    void forget(RoomKey room);
-    void trim();
+    void forget();
 
     Loop& loop_;
     RoomStore& store_;
-    std::size_t most_;
-    std::uint64_t looks_ = 0;
+    CacheBudget& budget_;
     std::map<RoomKey, std::shared_ptr<Kept>> rooms_;
 };
 

@@ -1,0 +1,65 @@
+#!/usr/bin/env node
+// What happens at the bounds that docs/directives.md lists and no other file has: access tokens that nobody knows, and the cache.
+'use strict';
+
+const { test, assert, until } = require('./lib/tap');
+const { stage } = require('./lib/stage');
+const matrix = require('./lib/matrix');
+
+const limit = 256 * 1024;
+const s = stage({ connections: 1024, http: `matrix_sync_cache ${limit / 1024}k;`,
+  server: (made) => `
+        location = /_matrix/client/v3/sync { matrix_sync ${made.url}; }
+        location = /small { matrix_sync ${made.url}; matrix_sync_cache 1k; }
+        location = /status { matrix_sync_status; }` });
+const whoami = () => s.homeserver.requests.filter((seen) => seen.route === 'whoami').length;
+
+test('a hundred unknown access tokens are asked about at a time, and those who are known go on', async () => {
+  const there = s.session(s.homeserver.device());
+  await there.sync({ to_device: {} });
+  const before = whoami();
+  let release;
+  s.homeserver.fail((seen) => seen.route === 'whoami', { hold: new Promise((resolve) => { release = resolve; }) }, 1000);
+  const asking = Array.from({ length: 130 }, (_, i) => s.session(s.homeserver.devices[0], { token: `stranger${i}` }).ask({ to_device: {} }));
+  const refused = [];
+  for (const answer of asking) answer.then((got) => { if (got.status === 429) refused.push(got); });
+  await until(() => whoami() === before + 100 && refused.length === 30, 'a hundred are asked about, thirty refused');
+  for (const answer of refused) {
+    assert.equal(answer.json.errcode, 'M_LIMIT_EXCEEDED');
+    assert.ok(answer.json.retry_after_ms > 0);
+    assert.ok(Number(answer.headers['retry-after']) > 0);
+  }
+  await there.sync({ to_device: {} });
+  release();
+  s.homeserver.heal();
+  const statuses = (await Promise.all(asking)).map((answer) => answer.status);
+  assert.equal(statuses.filter((status) => status === 401).length, 100);
+  assert.equal((await s.session(s.homeserver.device()).ask()).status, 200);
+});
+
+test('the cache stays within its size, the largest of those that share a database, and answers are what they would be', async () => {
+  const device = s.homeserver.device();
+  const rooms = Array.from({ length: 60 }, () => matrix.roomId()).sort();
+  const text = (id) => `${id} ${'x'.repeat(2000)}`;
+  device.initial = matrix.join(Object.fromEntries(rooms.map((id) => [id, matrix.room(device.user_id, [matrix.message(text(id))])])));
+  const session = s.session(device);
+  const asks = { room_list: { p: { limit: 1000 }, timeline_limit: 1 } };
+  const cached = async () => (await s.figure('events_bytes')) + (await s.figure('states_bytes')) + (await s.figure('members_bytes'));
+  for (let turn = 0; turn < 2; turn++) {
+    const answer = await session.sync(turn ? { room_list: { p: { since: '1' } } } : asks);
+    const shown = new Map();
+    let page = answer.room_list;
+    for (;;) {
+      for (const room of page.rooms) shown.set(room.room_id, room.timeline.events[0].content.body);
+      if (!page.p.next) break;
+      page = (await session.sync({ room_list: { p: { since: page.p.next } } })).room_list;
+    }
+    assert.deepEqual([...shown.keys()].sort(), rooms);
+    for (const [id, body] of shown) assert.equal(body, text(id));
+    assert.ok((await cached()) > limit / 4, 'it is used');
+    assert.ok((await cached()) <= limit, `${await cached()} bytes`);
+  }
+  device.push(matrix.join({ [rooms[7]]: matrix.more(matrix.message('new')) }));
+  const news = await session.syncUntil((json) => json.room_list);
+  assert.deepEqual(news.room_list.rooms.map((room) => [room.room_id, room.timeline.events[0].content.body]), [[rooms[7], 'new']]);
+});
