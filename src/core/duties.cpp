@@ -198,12 +198,13 @@ Task<void> Service::Impl::close() {
         while ((worker.status.waiting > 0 || access.asks()) && worker.loop.now() < until) {
             co_await loop_sleep(worker.loop, Milliseconds{5});
         }
+        access.stop();  // not later: who comes from now on may still ask
         co_await worker.workers.leave();
     } catch (const std::exception& error) {
         worker.log(LogLevel::warn,
                    std::string("devices could not be handed over, other workers take them in some seconds: ") + error.what());
+        access.stop();
     }
-    access.stop();
 }
 
 Status Service::Impl::status() const {
