@@ -61,6 +61,7 @@ class Nginx {
     const listen = `listen 127.0.0.1:${this.port}${this.workers > 1 ? ' reuseport' : ''};`;
     return `load_module ${so};
 daemon ${this.daemon ? 'on' : 'off'};
+${sanitized ? 'env LD_PRELOAD; env ASAN_OPTIONS; env UBSAN_OPTIONS; env LSAN_OPTIONS;' : ''}
 worker_processes ${this.workers};
 pid ${this.prefix}/nginx.pid;
 error_log ${this.errorLog} ${this.level};

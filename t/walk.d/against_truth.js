@@ -21,12 +21,27 @@ function membersOf(room, truth) {
 }
 
 function names(room, truth) {
-  return roomNames((type) => truth.stateOf(room, type), truth.joined(room).summary || {}, membersOf(room, truth), truth.user.id);
+  const members = membersOf(room, truth), summary = truth.joined(room).summary || {};
+  const of = (heroes) => roomNames((type) => truth.stateOf(room, type), { ...summary, 'm.heroes': heroes }, members, truth.user.id);
+  if (!lostItsName(room, truth)) return of(summary['m.heroes']);
+  return arrangements([...members.keys()].filter((id) => id !== truth.user.id), 5).flatMap(of);
 }
 
-/** Heroes as the homeserver names them; for a room with a name it names none, and api.md does not say whether there are any then. */
+/** Every order of every few of them, at most so many; the empty one too. */
+function arrangements(list, most) {
+  if (most === 0) return [[]];
+  return [[], ...list.flatMap((first) => arrangements(list.filter((each) => each !== first), most - 1).map((others) => [first, ...others]))];
+}
+
+/** It has had a name and has none now: with the name the homeserver named no heroes, and without it does not until members change. */
+const lostItsName = (room, truth) => ['m.room.name', 'm.room.canonical_alias'].some((type) => truth.stateOf(room, type)) &&
+  !truth.stateOf(room, 'm.room.name')?.content.name && !truth.stateOf(room, 'm.room.canonical_alias')?.content.alias;
+
+/** As the homeserver has told them to everybody; none of a room with a name, and api.md does not say whether v3 shows any then. */
+const toldHeroes = (room, truth) => (lostItsName(room, truth) ? undefined : truth.joined(room).summary?.['m.heroes']);
+
 function checkHeroes(heroes = [], room, truth) {
-  const members = membersOf(room, truth), expected = truth.joined(room).summary?.['m.heroes'];
+  const members = membersOf(room, truth), expected = toldHeroes(room, truth);
   for (const { user_id, displayname, avatar_url } of heroes) {
     const content = members.get(user_id)?.content || {};
     same([displayname ?? null, avatar_url ?? null], [content.displayname ?? null, content.avatar_url ?? null], `heroes: displayname and avatar_url of ${user_id}`);
@@ -119,18 +134,19 @@ const withUnsigned = (event) => {
 };
 
 /**
- * Without the state events of before the user came in: where the history is not for who comes later, Synapse gives those that are of the
- * present state all the same, and that is another state when it is asked later.
+ * When the user last came in, by the homeserver's clock, if its timeline says so. Where the history is not for who comes later, Synapse gives
+ * those state events of before that are of the present state, and that is another state when it is asked later: they are left out.
  */
-function sinceJoin(events, user) {
+function cameInAt(events, user) {
   const joins = (event) => event.type === 'm.room.member' && event.state_key === user && event.content.membership === 'join' && event.unsigned?.prev_content?.membership !== 'join';
-  const join = events.findLastIndex(joins);
-  return events.filter((event, i) => i >= join || event.state_key === undefined);
+  return events.findLast(joins)?.origin_server_ts ?? 0;
 }
 
 /** The newest events of both are the same; the homeserver was asked for enough of them. */
 function checkTimeline(events, classic, params, user, ignored) {
-  const [mine, theirs] = [events, classic.timeline.events].map((list) => filtered(sinceJoin(list, user), params, ignored));
+  const cameIn = cameInAt(classic.timeline.events, user);
+  const [mine, theirs] = [events, classic.timeline.events].map((list) =>
+    filtered(list, params, ignored).filter((event) => event.state_key === undefined || event.origin_server_ts >= cameIn));
   const shown = Math.min(mine.length, theirs.length);
   const shape = (list) => list.slice(list.length - shown).map((event) => (event.unsigned?.redacted_because ? essence(event) : withUnsigned(event)));
   const left = theirs.slice(theirs.length - shown);
@@ -158,7 +174,7 @@ function checkState(events, room, truth, required) {
 function checkLazyMembers(view, room, truth) {
   const there = new Set([...view.state.values()].filter((event) => event.type === 'm.room.member').map((event) => event.state_key));
   const members = membersOf(room, truth);
-  const needed = [...view.timeline.map((event) => event.sender), truth.user.id, ...(truth.joined(room).summary?.['m.heroes'] || [])].filter((id) => members.has(id));
+  const needed = [...view.timeline.map((event) => event.sender), truth.user.id, ...(toldHeroes(room, truth) || [])].filter((id) => members.has(id));
   same([...new Set(needed)].filter((id) => !there.has(id)), [], 'lazily loaded members that are missing');
 }
 
@@ -219,7 +235,8 @@ function checkSummary(summary, room, truth) {
   for (const name of ['m.joined_member_count', 'm.invited_member_count']) {
     if (expected[name] !== undefined) same(summary[name] ?? 0, expected[name], `summary.${name}`);
   }
-  if (expected['m.heroes']) same([...(summary['m.heroes'] || [])].sort(), [...expected['m.heroes']].sort(), 'summary.m.heroes');
+  const heroes = toldHeroes(room, truth);
+  if (heroes) same([...(summary['m.heroes'] || [])].sort(), [...heroes].sort(), 'summary.m.heroes');
 }
 
 /** All pages of the members, in their order. */
