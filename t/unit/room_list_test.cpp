@@ -814,7 +814,7 @@ START_TEST(test_a_worker_that_has_just_started) {
     world.message("!b");
     world.leave("!c");
     DeviceRow row{DeviceKey{1}, UserId{"@me:hs"}, DeviceId{"D"}, {}, world.end(), true};
-    Device other(world.loop, world.logs, world.store, world.cache, row);
+    Device other(world.loop, world.logs, world.store, world.cache, world.budget, row);
     Reading reading{world.loop, world.store, world.cache, world.lists, other, world.credential, SessionId{"session"}};
     ck_assert(client.stream->has_news(other, client.cursor, Show::deltas));
     std::string out;
