@@ -19,7 +19,8 @@ class Client {
   constructor(account, options = ['--plain'], { terminal = false } = {}) {
     this.said = this.complained = '';
     const command = [program, '--url', `http://127.0.0.1:${s.port}`, ...options];
-    const [run, ...args] = terminal ? ['script', '-qefc', command.map((word) => `'${word}'`).join(' '), '/dev/null'] : command;
+    // A shell that stays would have the Ctrl-C too, and end by it.
+    const [run, ...args] = terminal ? ['script', '-qefc', `exec ${command.map((word) => `'${word}'`).join(' ')}`, '/dev/null'] : command;
     this.process = spawn(run, args, { env: { ...process.env, MATRIX_TOKEN: account.token } });
     this.process.stdout.setEncoding('utf8').on('data', (text) => { this.said += text; });
     this.process.stderr.setEncoding('utf8').on('data', (text) => { this.complained += text; });
