@@ -141,7 +141,7 @@ class Client {
     if (this.params.room_members && (answer.partial || (answer.room?.initial && !pages.room_members))) this.members.sure = false;
     if (!keepPages) await this.finishPages(random);
     // Who is no longer in the room forgets its members, of whom nothing will be said any more.
-    if (this.params.room && answer.room && this.room.room?.membership !== 'join') this.forget('room_members');
+    if (this.params.room && (answer.room || answer.room_members) && this.room.room?.membership !== 'join') this.forget('room_members');
     return answer;
   }
 
