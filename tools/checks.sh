@@ -48,7 +48,7 @@ check_tidy() {
     command -v clang-tidy > /dev/null || { say "clang-tidy is not installed: not checked"; return; }
     if [ "$1" = all ]; then list=$(sources | grep '\.cpp$' | grep -v '^t/fuzz/'); else list=$(changed_sources | grep '\.cpp$' || true); fi
     [ -n "$list" ] || { say "clang-tidy: no file of C++ has changed"; return; }
-    must build/configure-tidy.log "The build could not be set up." "" configure "$top/build/tidy" -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
+    must build/configure-tidy.log "The build could not be set up." "" configure "$top/build/tidy" -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DCMAKE_UNITY_BUILD=OFF
     checked "clang-tidy on $(wc -l <<< "$list") files" build/clang-tidy.log tidy "$list"
 }
 

@@ -68,6 +68,7 @@ class Service {
         RoomStore& rooms;
         PruneStore& pruning;
         std::size_t cache_bytes;  ///< matrix_sync_cache
+        int first_polls;          ///< in flight at once, at most: each costs the homeserver as much as hundreds of others
         /// One line for the operator: no token, no event content.
         std::function<void(LogLevel, const std::string&)> log;
     };

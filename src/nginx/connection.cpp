@@ -10,7 +10,6 @@ constexpr Milliseconds patience{10000};
 constexpr int results_in_a_slice = 64;
 
 const Statement get_backend{"backend", "SELECT pg_backend_pid()"};
-const Statement roll_back{"roll_back", "ROLLBACK"};
 
 constexpr const char* a_pooler =
     "a connection pooler answers instead of PostgreSQL: matrix_sync_database has to connect to PostgreSQL directly";

@@ -20,6 +20,8 @@
 
 namespace matrix_sync {
 
+inline const Statement roll_back{"roll_back", "ROLLBACK"};
+
 class Connection {
   public:
     struct Owner {

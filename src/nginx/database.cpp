@@ -16,7 +16,6 @@ constexpr Milliseconds longest_pause{5000};
 const Statement begin_transaction{"begin", "BEGIN ISOLATION LEVEL READ COMMITTED"};
 const Statement commit_soon{"commit_soon", "SET LOCAL synchronous_commit = off"};
 const Statement commit_transaction{"commit", "COMMIT"};
-const Statement roll_back{"roll_back", "ROLLBACK"};
 
 Milliseconds jittered(Milliseconds pause) {
     auto half = pause.count() / 2;

@@ -1,5 +1,7 @@
 #include "nginx/site.hpp"
 
+#include <algorithm>
+
 namespace matrix_sync {
 
 namespace {
@@ -22,6 +24,9 @@ NginxDatabase::Log log_of(const std::string& label) {
     return [label](LogLevel level, const std::string& text) { log_line(nginx_level(level), ngx_cycle->log, text + " (" + label + ")"); };
 }
 
+/// First polls in flight at once, of all workers of a host for one database.
+constexpr int first_polls_of_host = 8;
+
 /// For operators: which process on which host.
 std::string worker_name() {
     auto* host = reinterpret_cast<const char*>(ngx_cycle->hostname.data);
@@ -30,7 +35,7 @@ std::string worker_name() {
 
 }  // namespace
 
-Site::Site(Loop& loop, const DatabaseConf& conf, unsigned connections, std::size_t cache_bytes)
+Site::Site(Loop& loop, const DatabaseConf& conf, unsigned connections, std::size_t cache_bytes, unsigned workers)
     : label_(view(conf.label)),
       database_(loop, std::string(view(conf.conninfo)), connections, log_of(label_)),
       logs_(database_, loop, [log = log_of(label_)](const std::string& text) { log(LogLevel::warn, text); }),
@@ -47,6 +52,7 @@ Site::Site(Loop& loop, const DatabaseConf& conf, unsigned connections, std::size
                 .rooms = rooms_,
                 .pruning = pruning_,
                 .cache_bytes = cache_bytes,
+                .first_polls = std::max(1, first_polls_of_host / static_cast<int>(workers)),
                 .log = log_of(label_)}) {
     database_.open();
 }

@@ -17,7 +17,8 @@ namespace matrix_sync {
 
 class Site {
   public:
-    Site(Loop& loop, const DatabaseConf& conf, unsigned connections, std::size_t cache_bytes);
+    /// `workers`: how many this host has.
+    Site(Loop& loop, const DatabaseConf& conf, unsigned connections, std::size_t cache_bytes, unsigned workers);
     Site(const Site&) = delete;
     Site& operator=(const Site&) = delete;
     ~Site() { database_.close(); }

@@ -41,7 +41,8 @@ WorkerProcess::WorkerProcess(MainConf& conf, ngx_cycle_t& cycle) : conf_(conf), 
         if (!site) {
             const auto connections = static_cast<unsigned>(largest(conf, location, &LocationConf::database_connections));
             const std::size_t cache_bytes = largest(conf, location, &LocationConf::cache);
-            site = sites_.emplace_back(std::make_unique<Site>(loop_, *location.database, connections, cache_bytes)).get();
+            const auto workers = static_cast<unsigned>(workers_with_figures(conf));
+            site = sites_.emplace_back(std::make_unique<Site>(loop_, *location.database, connections, cache_bytes, workers)).get();
         }
         poll_logs_.try_emplace(location.poll->location, *location.poll->location);
         places_.emplace(&location, Place{*site, std::make_shared<NginxHomeserver>(loop_, budget_, *location.poll)});

@@ -15,7 +15,7 @@ namespace {
 /// Parts of a room that are kept while it cannot be processed; older ones become a gap.
 constexpr std::size_t most_aside = 100;
 
-const Statement lock_devices{"ingest_lock_devices", R"sql(
+const Statement lock_leases{"ingest_lock_leases", R"sql(
     SELECT id, epoch, owner IS NOT NULL, seq, since_seq, since IS NOT NULL, user_id, device_id, one_time_keys_count,
            unused_fallback_key_types, keys_seq, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
     FROM device WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE
@@ -140,7 +140,7 @@ Task<void> Ingestion::read_ends() {
     Params pairs;
     pairs.bigints(devices).texts(rooms);
 
-    Query locked = sending_.ask(lock_devices, std::move(device_ids));
+    Query locked = sending_.ask(lock_leases, std::move(device_ids));
     if (works_.empty()) {
         Rows device_rows = co_await locked;
         take_devices(device_rows);

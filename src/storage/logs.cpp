@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/classic/answer.hpp"
+#include "core/shared_work.hpp"
 #include "matrix_sync/error.hpp"
 #include "storage/ingest_queue.hpp"
 #include "storage/log_rows.hpp"
@@ -16,6 +17,8 @@ namespace {
 constexpr std::int64_t most_news = 1000;
 /// To-device messages are large.
 constexpr std::int64_t most_messages = 200;
+/// In one transaction.
+constexpr std::size_t most_claims = 100;
 
 #define MATRIX_SYNC_DEVICE_COLUMNS "id, user_id, device_id, owner, seq, since"
 
@@ -35,24 +38,20 @@ const Statement insert_device{"logs_insert_device", R"sql(
     INSERT INTO device (user_id, device_id) VALUES ($1::text, $2::text) ON CONFLICT (user_id, device_id) DO NOTHING
 )sql"};
 
-const Statement lock_device{"logs_lock_device", R"sql(
-    SELECT id FROM device WHERE id = $1::bigint FOR UPDATE
-)sql"};
-
 // The numbers of the new owner begin behind all that the old one can have given out, and behind what owners gave out of whom a copy of the
 // database never heard before it took over, or a backup: hence the seconds since 2025.
-const Statement take_device{"logs_take_device", R"sql(
-    UPDATE device SET owner = $2::bigint, epoch = next, seq = next << 32, used = now()
-    FROM (SELECT greatest(epoch + 1, extract(epoch FROM clock_timestamp())::bigint - 1735689600) AS next
-          FROM device WHERE id = $1::bigint) AS numbers
-    WHERE id = $1::bigint
-      AND (owner IS NULL OR owner IN ($2::bigint, $3::bigint)
+const Statement take_devices{"logs_take_devices", R"sql(
+    UPDATE device SET owner = claim.worker, epoch = next, seq = next << 32, used = now()
+    FROM (SELECT claim.*, greatest(epoch + 1, extract(epoch FROM clock_timestamp())::bigint - 1735689600) AS next
+          FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS claim (id, worker, disclaimed) JOIN device USING (id)) AS claim
+    WHERE device.id = claim.id
+      AND (owner IS NULL OR owner IN (claim.worker, claim.disclaimed)
            OR NOT EXISTS (SELECT FROM worker WHERE worker.id = owner AND alive_until > clock_timestamp()))
-    RETURNING epoch
+    RETURNING device.id, epoch
 )sql"};
 
-const Statement get_device_by_key{"logs_get_device_by_key", "SELECT " MATRIX_SYNC_DEVICE_COLUMNS R"sql(
-    FROM device WHERE id = $1::bigint
+const Statement get_devices_by_key{"logs_get_devices_by_key", "SELECT " MATRIX_SYNC_DEVICE_COLUMNS R"sql(
+    FROM device WHERE id = ANY ($1::bigint[])
 )sql"};
 
 const Statement lock_devices{"logs_lock_devices", R"sql(
@@ -124,14 +123,14 @@ Params after_position(DeviceKey device, Position after) {
     return params;
 }
 
-DeviceRow read_device(const Rows& rows) {
+DeviceRow read_device(const Rows& rows, std::size_t at = 0) {
     DeviceRow row;
-    row.key = DeviceKey{rows.bigint(0, 0)};
-    row.user = UserId{std::string(rows.text(0, 1))};
-    row.device = DeviceId{std::string(rows.text(0, 2))};
-    if (!rows.is_null(0, 3)) row.owner = WorkerKey{rows.bigint(0, 3)};
-    row.end = Position{rows.bigint(0, 4)};
-    row.whole = !rows.is_null(0, 5);
+    row.key = DeviceKey{rows.bigint(at, 0)};
+    row.user = UserId{std::string(rows.text(at, 1))};
+    row.device = DeviceId{std::string(rows.text(at, 2))};
+    if (!rows.is_null(at, 3)) row.owner = WorkerKey{rows.bigint(at, 3)};
+    row.end = Position{rows.bigint(at, 4)};
+    row.whole = !rows.is_null(at, 5);
     return row;
 }
 
@@ -172,6 +171,7 @@ void cut(std::vector<T>& rows, Position to) {
 
 PostgresLogs::PostgresLogs(Database& database, Loop& loop, std::function<void(std::string)> log)
     : database_(database),
+      loop_(loop),
       log_(std::move(log)),
       user_refused_(loop, [log = log_](LogLevel, const std::string& text) { log(text); }),
       queue_(std::make_unique<IngestQueue>(database, loop, log_)) {}
@@ -217,25 +217,75 @@ Task<DeviceRow> PostgresLogs::add_device(UserId user, DeviceId device) {
     co_return read_device(rows);
 }
 
+/// Claims that share a transaction.
+struct PostgresLogs::Claims : SharedWork<std::shared_ptr<const Claimed>> {
+    using SharedWork::SharedWork;
+    Claimants claimants;
+};
+
 Task<LogStore::Claim> PostgresLogs::claim(DeviceKey device, WorkerKey worker, WorkerKey disclaimed) {
+    const Claimant claimant{worker, disclaimed};
+    std::shared_ptr<Claims> claims = gathering_.lock();
+    const bool join = claims && !claims->ended() && claims->claimants.size() < most_claims;
+    if (!join) gathering_ = claims = std::make_shared<Claims>(loop_);
+    claims->claimants.insert_or_assign(device, claimant);
+    if (!join) claims->start(claim_together(claims.get()));
+    try {
+        std::shared_ptr<const Claimed> claimed = co_await Claims::result(claims);
+        co_return claimed->at(device);
+    } catch (const StatementFailed&) {
+        if (claims->claimants.size() == 1) throw;
+    }
+    // One that cannot be had must not keep the others from being claimed.
+    Claimants alone;
+    alone.emplace(device, claimant);
     auto transaction = co_await database_.begin();
-    Params claimed;
-    claimed.bigint(device.value).bigint(worker.value).bigint(disclaimed.value);
-    Query lock_query = transaction->run(lock_device, of_device(device));
-    Query take_query = transaction->run(take_device, std::move(claimed));
-    Query row_query = transaction->run(get_device_by_key, of_device(device));
+    Claimed claimed = co_await claim_all(std::move(transaction), std::move(alone));
+    co_return std::move(claimed.at(device));
+}
+
+Task<std::shared_ptr<const PostgresLogs::Claimed>> PostgresLogs::claim_together(Claims* claims) {
+    auto transaction = co_await database_.begin();
+    if (gathering_.lock().get() == claims) gathering_.reset();
+    Claimants claimants = claims->claimants;
+    Claimed claimed = co_await claim_all(std::move(transaction), std::move(claimants));
+    co_return std::make_shared<const Claimed>(std::move(claimed));
+}
+
+Task<PostgresLogs::Claimed> PostgresLogs::claim_all(std::unique_ptr<Transaction> transaction, Claimants claimants) {
+    std::vector<std::int64_t> devices;
+    std::vector<std::int64_t> workers;
+    std::vector<std::int64_t> disclaimed;
+    for (const auto& [device, claimant] : claimants) {
+        devices.push_back(device.value);
+        workers.push_back(claimant.worker.value);
+        disclaimed.push_back(claimant.disclaimed.value);
+    }
+    Params ids;
+    ids.bigints(devices);
+    Params taken_by;
+    taken_by.bigints(devices).bigints(workers).bigints(disclaimed);
+    Query lock_query = transaction->run(lock_devices, ids);
+    Query take_query = transaction->run(take_devices, std::move(taken_by));
+    Query rows_query = transaction->run(get_devices_by_key, ids);
     co_await lock_query;
     Rows taken = co_await take_query;
-    Rows rows = co_await row_query;
+    Rows rows = co_await rows_query;
     // Durable: a number must not be given out again by another owner of the same epoch.
     co_await transaction->commit(true);
 
-    Claim claim;
-    if (rows.empty()) co_return claim;
-    if (!taken.empty()) claim.lease.emplace(Lease{device, taken.bigint(0, 0)});
-    claim.row = read_device(rows);
-    claim.since = rows.maybe_text(0, 5);
-    co_return claim;
+    Claimed claimed;
+    for (const auto& [device, claimant] : claimants) claimed[device];
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+        Claim& claim = claimed[DeviceKey{rows.bigint(row, 0)}];
+        claim.row = read_device(rows, row);
+        claim.since = rows.maybe_text(row, 5);
+    }
+    for (std::size_t row = 0; row < taken.size(); ++row) {
+        const DeviceKey device{taken.bigint(row, 0)};
+        claimed[device].lease.emplace(Lease{device, taken.bigint(row, 1)});
+    }
+    co_return claimed;
 }
 
 Task<void> PostgresLogs::release(std::vector<Lease> leases) {

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@ class PostgresLogs : public LogStore {
     ~PostgresLogs() override;
 
     Task<DeviceRow> device(const UserId& user, const DeviceId& device) override;
+    /// Devices that are claimed while no connection is free share the next transaction: all are, when the database has been away.
     Task<Claim> claim(DeviceKey device, WorkerKey worker, WorkerKey disclaimed = {}) override;
     Task<void> release(std::vector<Lease> leases) override;
 
@@ -36,12 +38,24 @@ class PostgresLogs : public LogStore {
     Task<std::vector<Entry>> typing(DeviceKey device, Milliseconds max_age) override;
 
   private:
+    struct Claims;
+    struct Claimant {
+        WorkerKey worker;
+        WorkerKey disclaimed;
+    };
+    using Claimants = std::map<DeviceKey, Claimant>;
+    using Claimed = std::map<DeviceKey, Claim>;
+
     Task<DeviceRow> add_device(UserId user, DeviceId device);
+    Task<std::shared_ptr<const Claimed>> claim_together(Claims* claims);
+    Task<Claimed> claim_all(std::unique_ptr<Transaction> transaction, Claimants claimants);
 
     Database& database_;
+    Loop& loop_;
     std::function<void(std::string)> log_;
     SeldomLine user_refused_;
     std::unique_ptr<class IngestQueue> queue_;
+    std::weak_ptr<Claims> gathering_;  ///< those that wait for a connection; they belong to who waits for them
 };
 
 }  // namespace matrix_sync

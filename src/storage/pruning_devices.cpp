@@ -115,7 +115,7 @@ const Statement delete_device{"pruning_delete_device", R"sql(
       AND NOT EXISTS (SELECT FROM to_device WHERE device = $1::bigint) AND NOT EXISTS (SELECT FROM device_list WHERE device = $1::bigint)
 )sql"};
 
-Params of(std::int64_t device) {
+Params of_device(std::int64_t device) {
     Params params;
     params.bigint(device);
     return params;
@@ -156,9 +156,9 @@ Task<bool> PostgresPruning::prune_device(Due due, PruneAges ages) {
 Task<bool> PostgresPruning::prune_log(std::int64_t device, PruneAges ages) {
     auto transaction = co_await database_.begin();
     Sending sending(*transaction);
-    Params next = of(device);
+    Params next = of_device(device);
     next.integer(entries_at_once).bigint(ages.settled.count());
-    sending.send(lock_device, of(device));
+    sending.send(lock_device, of_device(device));
     Query next_query = sending.ask(get_next, std::move(next));
     Rows found = co_await next_query;
     const std::int64_t end = found.bigint(0, 0);
@@ -167,7 +167,7 @@ Task<bool> PostgresPruning::prune_log(std::int64_t device, PruneAges ages) {
     Params doomed = in_rooms(device, found.bigints(0, 1));
     doomed.bigint(end).integer(most_shown);
     Query delete_query = sending.ask(delete_entries, std::move(doomed));
-    Params pruned = of(device);
+    Params pruned = of_device(device);
     pruned.bigint(end);
     sending.send(set_pruned, std::move(pruned));
     Rows deleted = co_await delete_query;
@@ -179,9 +179,9 @@ Task<bool> PostgresPruning::prune_log(std::int64_t device, PruneAges ages) {
 Task<bool> PostgresPruning::forget_left(std::int64_t device, PruneAges ages) {
     auto transaction = co_await database_.begin();
     Sending sending(*transaction);
-    Params wanted = of(device);
+    Params wanted = of_device(device);
     wanted.integer(rooms_at_once).bigint(ages.expiry.count());
-    sending.send(lock_device, of(device));
+    sending.send(lock_device, of_device(device));
     Query query = sending.ask(get_left, std::move(wanted));
     Rows found = co_await query;
     const std::vector<std::int64_t> rooms = found.bigints(0, 0);
@@ -194,11 +194,11 @@ Task<bool> PostgresPruning::forget_left(std::int64_t device, PruneAges ages) {
 Task<bool> PostgresPruning::forget_device(std::int64_t device, PruneAges ages) {
     auto transaction = co_await database_.begin();
     Sending sending(*transaction);
-    Params unused = of(device);
+    Params unused = of_device(device);
     unused.bigint(ages.expiry.count());
-    Params wanted = of(device);
+    Params wanted = of_device(device);
     wanted.integer(rooms_at_once);
-    sending.send(lock_device, of(device));
+    sending.send(lock_device, of_device(device));
     Query unused_query = sending.ask(begin_anew, std::move(unused));
     Query rooms_query = sending.ask(get_all, std::move(wanted));
     Rows still_unused = co_await unused_query;
@@ -209,7 +209,7 @@ Task<bool> PostgresPruning::forget_device(std::int64_t device, PruneAges ages) {
         forget_rooms(sending, device, rooms);
     } else {
         for (const Statement* statement : {&delete_account_data, &delete_aside, &delete_tokens, &delete_device}) {
-            sending.send(*statement, of(device));
+            sending.send(*statement, of_device(device));
         }
     }
     co_await sending.commit(false);

@@ -68,7 +68,7 @@ const std::array migrations{
 };
 constexpr auto newest = static_cast<std::int32_t>(migrations.size());
 
-struct Facts {
+struct DatabaseFacts {
     std::int32_t server = 0;
     std::string encoding;
     std::string schema;
@@ -76,9 +76,9 @@ struct Facts {
     std::string database;
 };
 
-Task<Facts> read_facts(Database& database) {
+Task<DatabaseFacts> read_facts(Database& database) {
     Rows rows = co_await database.run(get_facts, Params{});
-    Facts facts;
+    DatabaseFacts facts;
     facts.server = rows.integer(0, 0);
     facts.encoding = rows.text(0, 1);
     facts.schema = rows.text(0, 2);
@@ -87,7 +87,7 @@ Task<Facts> read_facts(Database& database) {
     co_return facts;
 }
 
-void refuse_unfit(const Facts& facts) {
+void refuse_unfit(const DatabaseFacts& facts) {
     if (facts.server < oldest_server) {
         throw SchemaRefused("PostgreSQL is version " + std::to_string(facts.server / 10000) +
                             ", but 13 or newer is needed: upgrade it, or let matrix_sync_database name another server");
@@ -103,14 +103,14 @@ void refuse_unfit(const Facts& facts) {
     }
 }
 
-void refuse_newer(std::int32_t version, const Facts& facts) {
+void refuse_newer(std::int32_t version, const DatabaseFacts& facts) {
     if (version <= newest) return;
     throw SchemaRefused("database \"" + facts.database + "\" has schema version " + std::to_string(version) +
                         ", but this module knows only " + std::to_string(newest) +
                         ": install the newer module here too, or let matrix_sync_database name another database");
 }
 
-Task<void> apply_missing(Database& database, Facts facts) {
+Task<void> apply_missing(Database& database, DatabaseFacts facts) {
     auto transaction = co_await database.begin();
     co_await transaction->run(lock_schema, Params().bigint(migration_lock));
     co_await transaction->run(create_schema, Params{});
@@ -128,7 +128,7 @@ Task<void> apply_missing(Database& database, Facts facts) {
 }  // namespace
 
 Task<void> migrate(Database& database) {
-    Facts facts = co_await read_facts(database);
+    DatabaseFacts facts = co_await read_facts(database);
     refuse_unfit(facts);
     if (facts.has_version) {
         Rows rows = co_await database.run(get_version, Params{});

@@ -22,7 +22,7 @@ const Statement lock_device_of{"session_lock_device_of", R"sql(
     SELECT id FROM device WHERE id = (SELECT device FROM session WHERE id = $1::uuid) FOR UPDATE
 )sql"};
 
-const Statement lock_devices{"session_lock_devices", R"sql(
+const Statement lock_devices_of{"session_lock_devices", R"sql(
     SELECT id FROM device
     WHERE id IN (SELECT unnest($1::bigint[]) UNION SELECT device FROM session WHERE id = ANY ($2::text[]::uuid[]))
     ORDER BY id FOR UPDATE
@@ -273,7 +273,7 @@ Task<void> PostgresSessions::touch(std::vector<UsedSession> sessions, std::vecto
 Task<void> PostgresSessions::touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> reaches,
                                         std::vector<std::int64_t> devices) {
     auto transaction = co_await database_.begin();
-    Query lock = transaction->run(lock_devices, Params().bigints(devices).texts(sessions));
+    Query lock = transaction->run(lock_devices_of, Params().bigints(devices).texts(sessions));
     Query touched_devices = transaction->run(touch_devices, Params().bigints(devices));
     Query touched_sessions = transaction->run(touch_sessions, Params().texts(sessions).bigints(reaches));
     co_await lock;

@@ -207,12 +207,15 @@ function checkView(view, room, truth, params, world) {
 }
 
 /**
- * Classic sync does not tell whoever comes in of the receipts of before (a first poll does). Synapse tells of a receipt in a thread, but not
+ * Classic sync does not tell whoever comes in of the receipts of before (a first poll does), nor of those that moved while one was away. Synapse tells of a receipt in a thread, but not
  * in a first poll when the user has one of no thread at the same event, were it one that nobody else is told of (MSC4102).
  */
 function checkReceipts(mine, theirs, room, cameIn, shape) {
-  const told = [...mine].filter(([id, { event }]) => theirs.has(id) || !hidden(room, id, event));
-  const needed = [...theirs].filter(([id, { ts }]) => mine.has(id) || !(ts <= cameIn));
+  const before = (id) => theirs.get(id)?.ts <= cameIn;
+  const stale = ([id, { ts }]) => before(id) && ts < theirs.get(id).ts;
+  const known = new Map([...mine].filter((receipt) => !stale(receipt)));
+  const told = [...known].filter(([id, { event }]) => theirs.has(id) || !hidden(room, id, event));
+  const needed = [...theirs].filter(([id]) => known.has(id) || !before(id));
   same(shape(told), shape(needed), 'room: receipts');
 }
 

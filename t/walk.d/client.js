@@ -169,7 +169,7 @@ class Client {
   delta(stream, part) {
     demand(part.p?.next === undefined, `${stream}: a delta has no p.next`, { got: part.p });
     const limit = this.params[stream].p?.limit ?? paged[stream].limit;
-    if (stream === 'room_list') this.list.delta(part.rooms, limit, !this.params.room_list.filters && !this.params.room_list.spaces);
+    if (stream === 'room_list') this.list.delta(part.rooms, limit, !this.params.room_list.filters && !this.params.room_list.spaces && this.user.everIgnored.size === 0);
     else this.members.delta(part, limit);
   }
 

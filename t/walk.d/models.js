@@ -53,7 +53,7 @@ class RoomList {
     }
   }
 
-  /** `everything`: the list has neither filters nor spaces, and holds every room. */
+  /** `everything`: the list has neither filters nor spaces, nobody was ever ignored, and it holds every room. */
   delta(rooms, limit, everything) {
     demand(rooms.length <= limit, `${rooms.length} rooms in a delta with the limit ${limit}`);
     demand(new Set(rooms.map((room) => room.room_id)).size === rooms.length, 'a room is twice in one delta');

@@ -9,7 +9,6 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr Milliseconds kReadLimit{60'000};
 constexpr const char* kNoErrcode = "M_UNKNOWN";
 constexpr Milliseconds kMostWait{3'600'000};
 

@@ -12,6 +12,9 @@
 
 namespace matrix_sync {
 
+/// Between two parts of an answer.
+inline constexpr Milliseconds kReadLimit{60'000};
+
 struct Fetched {
     Exchange::Head head;
     std::string body;

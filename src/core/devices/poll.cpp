@@ -12,9 +12,8 @@ namespace {
 
 /// The homeserver composes a first answer for minutes.
 constexpr Milliseconds kFirstPollLimit{600'000};
-/// Beyond poll_timeout, for the answer to begin; and between two parts of it.
+/// Beyond poll_timeout, for the answer to begin.
 constexpr Milliseconds kGrace{30'000};
-constexpr Milliseconds kReadLimit{60'000};
 constexpr std::size_t kMostPiece = 1024 * 1024;
 constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostState = 64 * 1024 * 1024;
@@ -25,8 +24,6 @@ constexpr Milliseconds kNoStateStep{10'000};
 constexpr int kMostNoStateDoublings = 6;
 constexpr int kMostEmptyInARow = 10;
 constexpr int kMostRefusedSince = 3;
-/// First polls in flight in one worker: each costs the homeserver as much as hundreds of others (rule 4).
-constexpr int kMostFirstPolls = 8;
 
 /// As the specification has it in "Filtering". It never grows with the account (rule 4).
 std::string filter(int timeline_limit) {
@@ -121,7 +118,7 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
     std::optional<FirstPoll> first;
     if (!since) {
         InFlight waiting(worker_.status.first_polls_waiting);
-        while (worker_.first_polls >= kMostFirstPolls) co_await worker_.first_poll_ended.wait();
+        while (worker_.first_polls >= worker_.most_first_polls) co_await worker_.first_poll_ended.wait();
         first.emplace(worker_);
     }
     trouble_.reset();

@@ -24,7 +24,8 @@ struct Worker {
           rooms(parts.rooms),
           access(with),
           log(std::move(parts.log)),
-          budget(parts.cache_bytes) {}
+          budget(parts.cache_bytes),
+          most_first_polls(parts.first_polls) {}
 
     Loop& loop;
     LogStore& logs;
@@ -43,6 +44,7 @@ struct Worker {
     Signal registered{loop};  ///< self or closing has changed
     Status status;
     FailingDevices failing{loop, log};
+    const int most_first_polls;
     int first_polls = 0;  ///< in flight
     Signal first_poll_ended{loop};
     std::minstd_rand random{std::random_device{}()};

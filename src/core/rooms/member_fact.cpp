@@ -62,9 +62,9 @@ EventId replaced_by(const Event& event) {
 }
 
 /// Collects facts in the order in which an answer shows events to follow each other.
-class Facts {
+class Collector {
   public:
-    Facts(Said said, const RefOf& ref_of) : said_(said), ref_of_(ref_of) {}
+    Collector(Said said, const RefOf& ref_of) : said_(said), ref_of_(ref_of) {}
 
     void add(const Event& event) {
         auto member = read(event);
@@ -145,7 +145,7 @@ Member redacted_member(Member member) {
 
 std::vector<MemberFact> member_facts(const RoomPart& part, Said said, const RefOf& ref_of) {
     if (part.section == Section::leave) said.asked = 0;
-    Facts facts(said, ref_of);
+    Collector facts(said, ref_of);
     for (const Event& event : part.timeline) facts.add(event);
     for (const Event& event : part.state) {
         if (part.state_is_after) {

@@ -14,7 +14,6 @@ namespace {
 
 /// Homeservers look a large room's members up for long before they answer.
 constexpr Milliseconds kHeadLimit{120'000};
-constexpr Milliseconds kReadLimit{60'000};
 constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostAtOnce = 1000;
 /// Of the answer's own; what stands in an event is skipped if it is deeper than any client can read.

@@ -8,12 +8,12 @@
 #include "core/classic/answer.hpp"
 #include "core/json/writer.hpp"
 #include "core/streams/event_json.hpp"
+#include "core/streams/stream.hpp"
 
 namespace matrix_sync {
 
 namespace {
 
-constexpr std::size_t kMostBytes = 1024 * 1024;
 constexpr std::size_t kEventsAtOnce = 500;
 
 using Events = std::map<EventRef, RoomCache::EventPtr>;

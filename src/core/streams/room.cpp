@@ -14,8 +14,8 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::int64_t kDefaultLimit = 20;
-constexpr std::int64_t kMostLimit = 200;
+constexpr std::int64_t kDefaultTimeline = 20;
+constexpr std::int64_t kMostTimeline = 200;
 
 /// One answer on its way.
 struct RoomPartOfAnswer {
@@ -36,14 +36,14 @@ class RoomStream : public Stream {
   public:
     explicit RoomStream(const Fields& fields)
         : room_(fields.required_string("room_id")),
-          limit_(static_cast<int>(std::min(fields.integer("timeline_limit", 0).value_or(kDefaultLimit), kMostLimit))),
+          limit_(static_cast<int>(std::min(fields.integer("timeline_limit", 0).value_or(kDefaultTimeline), kMostTimeline))),
           filter_(fields),
           required_(fields, RequiredState::everything()),
           lazy_(fields.boolean("lazy_load_members").value_or(true)) {}
 
     Json params() const override {
         Json params = {{"room_id", room_.value}};
-        if (limit_ != kDefaultLimit) params["timeline_limit"] = limit_;
+        if (limit_ != kDefaultTimeline) params["timeline_limit"] = limit_;
         filter_.write(params);
         if (required_ != RequiredState::everything()) params["required_state"] = required_.params();
         if (!lazy_) params["lazy_load_members"] = false;

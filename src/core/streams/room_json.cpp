@@ -7,6 +7,7 @@
 #include "core/json/writer.hpp"
 #include "core/rooms/views.hpp"
 #include "core/streams/event_json.hpp"
+#include "core/streams/stream.hpp"
 #include "core/streams/timeline.hpp"
 
 namespace matrix_sync {
@@ -15,8 +16,6 @@ namespace {
 
 /// Rooms that are read at once.
 constexpr std::size_t kAtOnce = 50;
-/// An answer ends after the room that passes this, whatever its limit.
-constexpr std::size_t kMostBytes = 1024 * 1024;
 
 /// Everything that one room shows.
 struct Contents {

@@ -10,8 +10,8 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::int64_t kDefaultLimit = 20;
-constexpr std::int64_t kMostLimit = 1000;
+constexpr std::int64_t kDefaultRooms = 20;
+constexpr std::int64_t kMostRooms = 1000;
 constexpr std::int64_t kDefaultTimeline = 1;
 constexpr std::int64_t kMostTimeline = 50;
 constexpr RoomSort kDefaultSort = RoomSort::by_recency;
@@ -112,7 +112,7 @@ RoomListTerms::RoomListTerms(const Fields& fields) : required(fields, RequiredSt
 
     const Fields p = fields.object("p");
     Json asked = Json::object();
-    limit = static_cast<int>(negotiated(p, "limit", 1, kDefaultLimit, kMostLimit, asked));
+    limit = static_cast<int>(negotiated(p, "limit", 1, kDefaultRooms, kMostRooms, asked));
     sorts = negotiated_sorts(read_sort_names(p), !spaces.empty());
     const Json* sort = p.find("sort");
     used_sort = shown_sorts(sorts, sort);

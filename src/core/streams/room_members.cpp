@@ -10,10 +10,8 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::int64_t kDefaultLimit = 50;
-constexpr std::int64_t kMostLimit = 1000;
-/// A page ends after the event that passes this.
-constexpr std::size_t kMostBytes = 1024 * 1024;
+constexpr std::int64_t kDefaultMembers = 50;
+constexpr std::int64_t kMostMembers = 1000;
 constexpr std::size_t kEventsAtOnce = 100;
 
 constexpr std::array<std::pair<std::string_view, Membership>, kMemberships> kNames = {{
@@ -59,14 +57,14 @@ class RoomMembersStream : public Stream {
     explicit RoomMembersStream(const Fields& fields)
         : room_(fields.required_string("room_id")), memberships_(read_memberships(fields)), limit_(0), sort_(MemberSort::by_pl) {
         const Fields p = fields.object("p");
-        limit_ = std::min(p.integer("limit", 1).value_or(kDefaultLimit), kMostLimit);
+        limit_ = std::min(p.integer("limit", 1).value_or(kDefaultMembers), kMostMembers);
         if (p.text("sort") == "by_name") sort_ = MemberSort::by_name;
     }
 
     Json params() const override {
         Json params = {{"room_id", room_.value}};
         if (memberships_ != Memberships{Membership::join, Membership::invite}) params["membership"] = names_of(memberships_);
-        if (limit_ != kDefaultLimit) params["p"]["limit"] = limit_;
+        if (limit_ != kDefaultMembers) params["p"]["limit"] = limit_;
         if (sort_ != MemberSort::by_pl) params["p"]["sort"] = sort_name();
         return params;
     }

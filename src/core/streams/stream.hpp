@@ -21,6 +21,9 @@ struct Reading;
 enum class StreamId { typing, to_device, e2ee, account_data, room_members, room, room_list };
 inline constexpr std::size_t kStreams = 7;
 
+/// A stream's part of an answer ends after the item that passes this, whatever its limit.
+inline constexpr std::size_t kMostBytes = 1024 * 1024;
+
 /// How far a session has come in one stream. A stream may read `at` as it likes, as long as it is never beyond the log.
 struct Cursor {
     Position at;  ///< a place in the device's log; 0 for a stream that has not begun

@@ -9,16 +9,14 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::int64_t kDefaultLimit = 100;
-constexpr std::int64_t kMostLimit = 1000;
-/// An answer ends after the message that passes this, whatever its limit.
-constexpr std::size_t kMostBytes = 1024 * 1024;
+constexpr std::int64_t kDefaultMessages = 100;
+constexpr std::int64_t kMostMessages = 1000;
 
 class ToDeviceStream : public Stream {
   public:
     explicit ToDeviceStream(std::int64_t limit) : limit_(static_cast<int>(limit)) {}
 
-    Json params() const override { return limit_ == kDefaultLimit ? Json::object() : Json{{"limit", limit_}}; }
+    Json params() const override { return limit_ == kDefaultMessages ? Json::object() : Json{{"limit", limit_}}; }
     Cursor start(Position) const override { return {}; }
     bool continues(const Stream&) const override { return true; }
     bool shows_present() const override { return false; }
@@ -54,8 +52,8 @@ class ToDeviceStream : public Stream {
 }  // namespace
 
 std::unique_ptr<Stream> parse_to_device(const Json& params) {
-    auto limit = Fields(params, "to_device").integer("limit", 1).value_or(kDefaultLimit);
-    return std::make_unique<ToDeviceStream>(std::min(limit, kMostLimit));
+    auto limit = Fields(params, "to_device").integer("limit", 1).value_or(kDefaultMessages);
+    return std::make_unique<ToDeviceStream>(std::min(limit, kMostMessages));
 }
 
 }  // namespace matrix_sync
