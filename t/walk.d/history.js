@@ -25,11 +25,11 @@ const anchored = (view) => Boolean(view?.anchor) && view.timeline[0]?.event_id =
 async function checkHistory(user, room, view) {
   if (!view || view.membership !== 'join' || !view.prev_batch) return false;
   const [truth, behind] = [await back(user, room), await back(user, room, view.prev_batch)];
-  const ignored = (sender) => [...user.ignored.keys()].some((other) => other.id === sender);
-  // Nothing of those who are ignored now is in what the homeserver tells of the past.
-  const first = view.timeline.find((event) => event.state_key !== undefined || !ignored(event.sender))?.event_id;
+  const first = view.timeline[0]?.event_id;
   const at = first === undefined ? -1 : truth.events.findIndex((event) => event.event_id === first);
-  if (first !== undefined && at < 0 && !truth.all) return false;
+  // Nothing of those who are ignored now is in what the homeserver tells of the past.
+  const ignored = [...user.ignored.keys()].some((other) => other.id === view.timeline[0]?.sender);
+  if (first !== undefined && at < 0 && (ignored || !truth.all)) return false;
   demand(first === undefined || at >= 0, `the first event shown of ${room.label} is not in its history`, { got: first });
   const older = truth.events.slice(at + 1).map((event) => event.event_id);
   const met = new Set(behind.events.map((event) => event.event_id));
