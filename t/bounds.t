@@ -1,8 +1,11 @@
 #!/usr/bin/env node
-// What happens at the bounds that docs/directives.md lists and no other file has: access tokens that nobody knows, and the cache.
+// What happens at the bounds that docs/directives.md lists and no other file has: access tokens that nobody knows, transactions, and the
+// cache.
 'use strict';
 
+const { spawn } = require('node:child_process');
 const { test, assert, until } = require('./lib/tap');
+const { bin, env } = require('./lib/postgres');
 const { stage } = require('./lib/stage');
 const matrix = require('./lib/matrix');
 
@@ -12,6 +15,7 @@ const s = stage({ connections: 1024, http: `matrix_sync_cache ${limit / 1024}k;`
         location = /_matrix/client/v3/sync { matrix_sync ${made.url}; }
         location = /small { matrix_sync ${made.url}; matrix_sync_cache 1k; }
         location = /status { matrix_sync_status; }` });
+const waitingTransactions = async () => (await s.status()).workers[0].databases[0].postgresql.queued;
 const whoami = () => s.homeserver.requests.filter((seen) => seen.route === 'whoami').length;
 
 test('a hundred unknown access tokens are asked about at a time, and those who are known go on', async () => {
@@ -35,6 +39,30 @@ test('a hundred unknown access tokens are asked about at a time, and those who a
   const statuses = (await Promise.all(asking)).map((answer) => answer.status);
   assert.equal(statuses.filter((status) => status === 401).length, 100);
   assert.equal((await s.session(s.homeserver.device()).ask()).status, 200);
+});
+
+test('when PostgreSQL does not come to it, transactions wait in order, for ten seconds; whoever asked gets 503 and may ask again', async () => {
+  const device = s.homeserver.device();
+  const session = s.session(device);
+  await session.sync({ to_device: {} });
+  const lock = spawn(`${bin}/psql`, ['-XAtq', '-d', s.postgres.conninfo()], { env, stdio: ['pipe', 'ignore', 'ignore'] });
+  lock.stdin.write('BEGIN; LOCK TABLE matrix_sync.session IN ACCESS EXCLUSIVE MODE;\n');
+  await until(() => s.postgres.value("SELECT count(*) FROM pg_locks WHERE relation = 'matrix_sync.session'::regclass AND mode = 'AccessExclusiveLock' AND granted"), 'the lock');
+  const asked = Array.from({ length: 100 }, () => s.session(device).ask({ to_device: {} }));
+  try {
+    await until(async () => (await waitingTransactions()) >= 90, 'transactions wait');
+    for (const { status, json, headers, took } of await Promise.all(asked)) {
+      assert.deepEqual([status, json.errcode], [503, 'M_UNKNOWN']);
+      assert.ok(Number(headers['retry-after']) > 0);
+      assert.ok(took < 20_000, `it took ${took} ms`);
+    }
+    assert.equal(await waitingTransactions(), 0);
+  } finally {
+    lock.stdin.end('ROLLBACK;\n');
+  }
+  assert.equal((await s.session(device).ask({ to_device: {} })).status, 200);
+  device.toDevice(matrix.toDevice('after it'));
+  assert.equal((await session.syncUntil((json) => json.to_device)).to_device.events.length, 1);
 });
 
 test('the cache stays within its size, the largest of those that share a database, and answers are what they would be', async () => {

@@ -11,7 +11,7 @@ const matrix = require('./lib/matrix');
 const s = stage({ workers: 2, daemon: true, directives: 'matrix_sync_max_timeout 60s;', privatePostgres: true });
 const asks = { to_device: {} };
 const bodies = (json) => (json.to_device ? json.to_device.events.map((event) => event.content.body) : []);
-const at_most = 10_000;                // for an old worker to end; one that polls is kept for 30 s
+const at_most = process.env.SANITIZE ? 10_000 : 5_000;   // for an old worker to end; one that polls is kept for 30 s
 const lease = 6000;                    // what a takeover takes when nobody lets go
 
 /** Clients that sync without a pause until they have read `count` messages, and strangers that come for the first time meanwhile. */
