@@ -77,7 +77,10 @@ function gap(world, random) {
         await leaver.call('POST', `${room.at}/leave`, {});
         world.become(room, leaver, 'leave', leaver);
       }
-      for (let i = 0; i < count; i += 4) await Promise.all([0, 1, 2, 3].map((j) => world.message(room, random.pick(room.withLevel(0)), `gap ${i + j}`)));
+      for (let i = 0; i < count; i += 4) {
+        const sent = await Promise.allSettled([0, 1, 2, 3].map((j) => world.message(room, random.pick(room.withLevel(0)), `gap ${i + j}`)));
+        for (const { reason } of sent) if (reason) throw reason;   // none is under way any more
+      }
     },
   };
 }
