@@ -28,6 +28,7 @@ function walk({ seed, steps, streams, keepGoing }) {
     }
     comment(JSON.stringify({ ...run.count, ...run.world.tally }));
     assert.equal(run.differences, 0, 'differences');
+    assert.ok(20 * run.count.untold <= run.count.compared, 'the homeserver says what is true');
   }, { limit: (60 + steps * seconds_a_step) * 1000 });
 }
 

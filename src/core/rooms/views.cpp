@@ -178,6 +178,7 @@ Task<void> RoomViews::Making::read_heroes(Reading& reading) {
 
 void RoomViews::Making::finish(Room& room) {
     RoomView& view = room.made.view;
+    view.named = room.named();
     room.parts.joined = view.joined = room.summary.joined_count.value_or(0);
     room.parts.invited = view.invited = room.summary.invited_count.value_or(0);
     view.name = room_name(room.parts);

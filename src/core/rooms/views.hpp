@@ -27,6 +27,7 @@ struct Hero {
 /// Client-server specification, "Calculating the display name for a room"; api.md, room_list.
 struct RoomView {
     std::string name;
+    bool named = false;      ///< by its state; else by its heroes
     std::string sort_name;   ///< casefold(name)
     std::string avatar_url;  ///< of m.room.avatar; empty: none
     std::vector<Hero> heroes;

@@ -26,6 +26,7 @@ struct RoomPartOfAnswer {
     StateKey state;              ///< at `to`
     StateKey state_before;       ///< at `from`
     bool renamed = false;        ///< perhaps: the name may be another than at `from`
+    bool members = false;        ///< member events: the name may be another where it is made of theirs
     ShownTimeline timeline;
     std::vector<std::string> state_after;
     bool initial() const { return from.value == 0; }
@@ -141,6 +142,7 @@ class RoomStream : public Stream {
 
     Task<void> find_state_before(Reading& reading, RoomPartOfAnswer& part) const {
         part.renamed = std::ranges::any_of(part.entries, [](const Entry& entry) { return entry.redacts; });
+        part.members = std::ranges::any_of(part.entries, [](const Entry& entry) { return entry.members; });
         const bool changed = std::ranges::any_of(part.entries, [](const Entry& entry) { return entry.state_changed; });
         if (!changed) {
             part.state_before = part.state;
@@ -207,11 +209,12 @@ class RoomStream : public Stream {
         if (has_timeline) json.key("timeline").raw(part.timeline.json());
         if (part.initial() || !part.state_after.empty()) json.key("state_after").raw(events_json(part.state_after));
         if (!left) co_await write_facts(reading, part, json);
-        const bool renamed = part.renamed;
-        if (json.size() == 0 && !renamed) co_return std::string();
+        const bool name_only = json.size() == 0;
+        if (name_only && !part.renamed && !part.members) co_return std::string();
 
         std::vector<RoomRow> rows = {part.row};
         std::vector<RoomView> views = co_await view_rooms(reading, std::move(rows));
+        if (name_only && !part.renamed && views.front().named) co_return std::string();
         JsonWriter head;
         head.object().key("room_id").string(room_.value).key("name").string(views.front().name);
         head.key("membership").string(membership_of(part.row)).key("initial").boolean(part.initial());
