@@ -43,9 +43,10 @@ function environment(reports) {
 let count = 0;
 
 class Nginx {
-  /** `http` and `server` are configuration text; see config() for the whole. `daemon`: as a service runs, which upgrade() needs. */
-  constructor({ workers = 1, connections = 1024, http = '', server = '', main = '', level = 'info', daemon = false } = {}) {
-    Object.assign(this, { workers, connections, http, server, main, level, daemon });
+  /** `http` and `server` are configuration text; see config() for the whole. `daemon`: as a service runs, which upgrade() needs. `under`: a
+      function of the prefix that gives the command that nginx runs under. */
+  constructor({ workers = 1, connections = 1024, http = '', server = '', main = '', level = 'info', daemon = false, under = () => [] } = {}) {
+    Object.assign(this, { workers, connections, http, server, main, level, daemon, under });
     this.prefix = path.join(home, `nginx${count++}`);
     this.reports = path.join(this.prefix, 'reports');
     for (const each of [this.prefix, this.reports]) {
@@ -97,7 +98,8 @@ http {
   async start() {
     this.port = this.port || (await freePort());
     const out = fs.openSync(path.join(this.prefix, 'output'), 'a');
-    this.master = spawn(binary, this.write(), { env: environment(this.reports), stdio: ['ignore', out, out] });
+    const [command, ...args] = [...this.under(this.prefix), binary, ...this.write()];
+    this.master = spawn(command, args, { env: environment(this.reports), stdio: ['ignore', out, out] });
     fs.closeSync(out);
     const { master } = this;
     master.ended = new Promise((end) => master.once('exit', (code, signal) => end((master.over = { code, signal }))));
@@ -245,7 +247,8 @@ function children(pid) {
   }
 }
 
-const workersOf = (master) => children(master).filter((pid) => /nginx: worker process$/.test(title(pid)));
+/** Those under valgrind cannot change their title. */
+const workersOf = (master) => children(master).filter((pid) => /nginx: worker process$|^\S*valgrind/.test(title(pid)));
 
 /** A process that this one did not start, as far as it is like one that it did. */
 function adopted(pid) {

@@ -23,9 +23,9 @@ const proxied = (stage) => `
 
 class Stage {
   /** Directives are configuration text; `server` replaces what is in the server block: a function of the stage. */
-  constructor({ workers = 1, connections, directives = '', http = '', serverDirectives = '', server = proxied, main, privatePostgres = false, allowed = [], level, daemon } = {}) {
+  constructor({ workers = 1, connections, directives = '', http = '', serverDirectives = '', server = proxied, main, privatePostgres = false, allowed = [], level, daemon, under } = {}) {
     Object.assign(this, { workers, allowed, serverDirectives, locationDirectives: directives, httpText: http, serverText: server });
-    this.options = { workers, connections, main, level, daemon };
+    this.options = { workers, connections, main, level, daemon, under };
     this.homeserver = new Homeserver();
     this.postgres = privatePostgres ? new Postgres(null) : new Postgres();
     this.sessions = [];
