@@ -61,7 +61,8 @@ test('an event of an answer that is parsed and stored', async () => {
 
 test('a client that waits and is told of a message', async () => {
   const device = s.homeserver.device();
-  device.initial = matrix.join(Object.fromEntries(rooms.map((room) => [room, matrix.room(device.user_id)])));
+  const room = () => matrix.room(device.user_id, [matrix.member('@someone:hs.test')]);
+  device.initial = matrix.join(Object.fromEntries(rooms.map((id) => [id, room()])));
   const sessions = Array.from({ length: 50 }, () => s.session(device));
   for (const session of sessions) await session.sync({ room: { room_id: rooms[0] }, room_list: {} });
   await each('client woken', 5, 45, async (count) => {

@@ -263,6 +263,13 @@ START_TEST(test_views_of_joined_rooms) {
     summary(world, "!gone:hs", R"({"m.heroes":["@carl:hs"],"m.joined_member_count":1,"m.invited_member_count":0})");
     world.member("!gone:hs", "@carl:hs", "Carl", Membership::leave);
     assert_text(view(world, "!gone:hs").name, "Empty Room (was Carl)");
+
+    // As it was before the room had a name that it has lost.
+    world.store.known_people[world.row("!gone:hs").key] = {world.row("!gone:hs").key, 3, 0, {UserId{"@alice:hs"}}};
+    world.member("!gone:hs", "@alice:hs", "Alice");
+    summary(world, "!gone:hs", R"({"m.heroes":["@carl:hs"],"m.joined_member_count":3,"m.invited_member_count":0})");
+    assert_text(view(world, "!gone:hs").name, "Alice and 1 other");
+    assert_text(heroes(view(world, "!gone:hs")), "@alice:hs=Alice ");
 }
 END_TEST
 

@@ -249,6 +249,17 @@ Task<std::vector<Entry>> Device::read_entries(RoomKey room, Position from, Posit
     co_return entries;
 }
 
+std::vector<Entry> Device::kept_entries(const std::set<RoomKey>& rooms, Position to) const {
+    std::vector<Entry> entries;
+    if (to > end_) return entries;
+    for (auto news = tail_.rbegin(); news != tail_.rend(); ++news) {
+        for (auto entry = news->entries.rbegin(); entry != news->entries.rend(); ++entry) {
+            if (entry->seq <= to && rooms.contains(entry->room_key)) entries.push_back(*entry);
+        }
+    }
+    return entries;
+}
+
 Task<std::shared_ptr<const std::set<std::string>>> Device::ignored_users() {
     while (!ignored_) {
         const Position before = last_account_data_;

@@ -17,10 +17,6 @@ bool is_here(const Hero& hero) {
     return hero.membership == "join" || hero.membership == "invite";
 }
 
-bool may_be_here(const Hero& hero) {
-    return is_here(hero) || hero.membership.empty();
-}
-
 const std::string& label(const Hero& hero) {
     return hero.displayname && !hero.displayname->empty() ? *hero.displayname : hero.user_id;
 }
@@ -66,6 +62,10 @@ std::string name_by_members(const NameParts& parts) {
 }
 
 }  // namespace
+
+bool may_be_here(const NameParts::Hero& hero) {
+    return is_here(hero) || hero.membership.empty();
+}
 
 std::string room_name(const NameParts& parts) {
     if (parts.name && !parts.name->empty()) return *parts.name;

@@ -22,6 +22,9 @@ struct NameParts {
     std::int64_t joined = 0, invited = 0;
 };
 
+/// Joined or invited, as far as anybody has said.
+bool may_be_here(const NameParts::Hero& hero);
+
 /// At most five heroes are named, and only those who have not left, unless everybody has: "Empty Room (was Alice)". The others are counted.
 /// Heroes who share a display name get their user IDs with it. Not empty as long as no hero's user ID is.
 std::string room_name(const NameParts& parts);

@@ -72,9 +72,12 @@ struct RoomViews::Making {
     Task<void> read_state(Reading& reading);
     Task<void> ask_members(Reading& reading);
     Task<void> read_heroes(Reading& reading);
+    bool forget_gone();
     bool looks_at_members(const Room& room) const { return !is_stripped(room.row) && (whole || !room.named()); }
     /// Of a room that had a name until now, the homeserver has not said who they are.
-    static bool lacks_heroes(const Room& room) { return !room.named() && (!room.summary.heroes || room.summary.heroes->empty()); }
+    static bool lacks_heroes(const Room& room) {
+        return !room.named() && room.parts.heroes.empty() && (!room.summary.heroes || room.summary.heroes->empty());
+    }
     static void read_stripped_room(Room& room, const UserId& user);
     static void finish(Room& room);
 };
@@ -173,7 +176,23 @@ Task<void> RoomViews::Making::read_heroes(Reading& reading) {
             room.parts.heroes.push_back({hero.value, known.displayname, text_of(known.membership)});
             room.made.view.heroes.push_back({std::move(hero), std::move(known.displayname), std::move(known.avatar_url)});
         }
+        room.heroes.clear();
     }
+}
+
+/// Heroes who have all left, where others are: the homeserver told of them before the room had a name that it has lost since.
+bool RoomViews::Making::forget_gone() {
+    bool any = false;
+    for (Room& room : rooms) {
+        const std::int64_t others = room.summary.joined_count.value_or(0) + room.summary.invited_count.value_or(0) - 1;
+        const bool gone = !room.parts.heroes.empty() && std::ranges::none_of(room.parts.heroes, may_be_here);
+        if (room.named() || room.row.section != Section::join || others < 1 || !gone) continue;
+        room.summary.heroes.reset();
+        room.parts.heroes.clear();
+        room.made.view.heroes.clear();
+        any = true;
+    }
+    return any;
 }
 
 void RoomViews::Making::finish(Room& room) {
@@ -197,6 +216,10 @@ Task<std::vector<RoomViews::Made>> RoomViews::make(Reading& reading, std::vector
         co_await making.read_state(reading);
         co_await making.ask_members(reading);
         co_await making.read_heroes(reading);
+        if (making.forget_gone()) {
+            co_await making.ask_members(reading);
+            co_await making.read_heroes(reading);
+        }
         for (Making::Room& room : making.rooms) {
             Making::finish(room);
             room.made.whole = whole;

@@ -124,13 +124,24 @@ Task<std::vector<ShownTimeline>> last_timelines(Reading& reading, std::vector<Ro
     const Shown shown = [&known](EventRef ref) { return known.shows(ref); };
     const auto most = static_cast<std::size_t>(limit);
 
-    std::vector<RoomKey> rooms;
-    for (const RoomRow& row : rows) rooms.push_back(row.key);
-    const int at_once = std::min(limit + 1, kEntriesAtOnce);
-    std::vector<Entry> first = co_await reading.store.last(reading.device.key, std::move(rooms), to, at_once);
-    co_await learn(reading, known, first);
+    std::set<RoomKey> rooms;
+    for (const RoomRow& row : rows) rooms.insert(row.key);
     std::map<RoomKey, std::vector<Entry>> by_room;
-    for (Entry& entry : first) by_room[entry.room_key].push_back(std::move(entry));
+    std::vector<Entry> kept = reading.device.kept_entries(rooms, to);
+    co_await learn(reading, known, kept);
+    for (Entry& entry : kept) by_room[entry.room_key].push_back(std::move(entry));
+    std::vector<RoomKey> further_back;
+    for (RoomKey room : rooms) {
+        if (reaches_back(by_room[room], most, shown)) continue;
+        by_room[room].clear();
+        further_back.push_back(room);
+    }
+    const int at_once = std::min(limit + 1, kEntriesAtOnce);
+    if (!further_back.empty()) {
+        std::vector<Entry> first = co_await reading.store.last(reading.device.key, std::move(further_back), to, at_once);
+        co_await learn(reading, known, first);
+        for (Entry& entry : first) by_room[entry.room_key].push_back(std::move(entry));
+    }
 
     for (const RoomRow& row : rows) {
         std::vector<Entry>& entries = by_room[row.key];
