@@ -251,6 +251,7 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
     }
     if (missing.empty()) co_return views;
     std::vector<RoomKey> keys;
+    keys.reserve(missing.size());
     for (const RoomRow& row : missing) keys.push_back(row.key);
     std::vector<RoomViews::Made> made = co_await RoomViews::make(reading, std::move(missing), true);
     for (std::size_t i = 0; i < made.size(); ++i) {
@@ -295,6 +296,7 @@ RoomViews::Behind RoomViews::look(const Rooms& rooms, const UserId& user, bool n
 
 Task<void> RoomViews::name(Reading& reading, std::vector<RoomRow> rows) {
     std::vector<RoomKey> keys;
+    keys.reserve(rows.size());
     for (const RoomRow& row : rows) keys.push_back(row.key);
     std::vector<Made> made = co_await make(reading, std::move(rows), false);
     for (std::size_t i = 0; i < made.size(); ++i) rooms_[keys[i]].made = std::move(made[i]);
