@@ -76,6 +76,7 @@ test('a client that waits and is told of a message', async () => {
 });
 
 test('as many instructions as before', () => {
+  assert.equal(Object.keys(counted).length, 3, 'everything was counted');
   if (process.env.INSTRUCTIONS === 'write') fs.writeFileSync(file, `${JSON.stringify(counted, null, 2)}\n`);
   const before = JSON.parse(fs.readFileSync(file, 'utf8'));
   assert.deepEqual(Object.keys(counted), Object.keys(before));
