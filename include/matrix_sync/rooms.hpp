@@ -127,9 +127,7 @@ class RoomStore {
     /// The sets' events by type and state key; a set that does not exist is empty.
     virtual Task<std::map<StateKey, StateMap>> states(std::vector<StateKey> keys) = 0;
 
-    /// The newest rows of some users of a room, as far as they are known.
-    virtual Task<std::vector<Member>> members(RoomKey room, std::vector<std::string> users) = 0;
-    /// The newest rows of many (room, user) pairs, in no order.
+    /// The newest rows of many (room, user) pairs, as far as they are known, in no order.
     virtual Task<std::vector<std::pair<RoomKey, Member>>> members_of(std::vector<std::pair<RoomKey, std::string>> pairs) = 0;
     /// Of many rooms, in no order: `first` without this user, at most `most`. A room of which no member is known may be left out.
     virtual Task<std::vector<RoomPeople>> people(std::vector<RoomKey> rooms, UserId without, int most) = 0;

@@ -58,7 +58,11 @@ CheckedConninfo check_conninfo(const std::string& conninfo) {
 ConnectionParameters::ConnectionParameters(const std::string& conninfo) {
     Options options(PQconninfoParse(conninfo.c_str(), nullptr));
     if (!options) throw std::logic_error("a connection string that was not checked");
-    std::string own = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=5s";
+    // Statements find their rows by indexes, in the order in which they name the tables, whatever is known of a table's size when they
+    // are planned, which is once.
+    std::string own =
+        "-c lock_timeout=3s -c idle_in_transaction_session_timeout=5s -c plan_cache_mode=force_generic_plan -c join_collapse_limit=1"
+        " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
     for (const auto* option = options.get(); option->keyword; ++option) {
         if (!option->val) continue;
         if (std::string_view(option->keyword) == "options") {

@@ -8,7 +8,6 @@
 #include <set>
 #include <span>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "core/log/append.hpp"
@@ -63,9 +62,6 @@ class Ingestion {
     /// For the operator, once it is committed.
     const std::vector<std::string>& lines() const { return lines_; }
 
-    /// (user, type, thread) → (event ID, the user's object)
-    using ReceiptsByName = std::map<std::tuple<std::string, std::string, std::string>, std::pair<std::string, std::string>>;
-
   private:
     /// Where a device's log stands; its row is locked.
     struct DeviceEnd {
@@ -105,6 +101,20 @@ class Ingestion {
         std::optional<RoomRow> row;            ///< before any step
         std::string failure;                   ///< why the room is set aside
         bool without_state = false;            ///< it is because nothing says how the room was made
+    };
+
+    struct ReceiptRow {
+        DeviceKey device;
+        RoomKey room;
+        Position seq;
+        std::string user, type, thread, event_id, body;
+    };
+
+    struct RoomAccountDataRow {
+        DeviceKey device;
+        RoomKey room;
+        Position seq;
+        std::string type, body;
     };
 
     struct KnownEvent {
@@ -157,6 +167,9 @@ class Ingestion {
 
     // ingest_write.cpp
     Task<void> write();
+    void end_delivery(std::size_t delivery);
+    void put_results();
+    void put_device_ends();
     void write_rooms(std::size_t delivery);
     Position write_entries(RoomWork& work);
     Task<void> write_member_lists();
@@ -173,11 +186,10 @@ class Ingestion {
     // ingest_looks.cpp
     Task<void> read_direct_rooms();
     void change_row(RoomWork& work, Position entries_end);
-    void write_receipts(std::size_t delivery, RoomKey room, Position seq, const ReceiptsByName& receipts);
-    void write_room_account_data(std::size_t delivery, RoomKey room, Position seq, const std::map<std::string, std::string>& events);
+    void put_receipts();
+    void put_room_account_data();
     Task<void> leave_rows(std::size_t delivery, const std::map<RoomKey, Position>& left);
     Task<void> change_listed(std::size_t delivery, const AnswerRest& rest);
-    void put_rows(std::size_t delivery);
 
     Sending sending_;
     std::vector<const Delivery*> deliveries_;
@@ -194,6 +206,8 @@ class Ingestion {
     std::map<std::string, KnownEvent> events_;  ///< by ID
     std::map<StateKey, StateHeads> heads_;      ///< of the states that this transaction comes to
     std::vector<MemberFacts> redacted_members_;
+    std::vector<ReceiptRow> receipts_;
+    std::vector<RoomAccountDataRow> room_account_data_;
     std::map<std::size_t, std::set<RoomId>> direct_rooms_;  ///< m.direct before this answer, of deliveries that need it
     Loop& loop_;
     Microseconds time_ = 0;  ///< PostgreSQL's clock

@@ -1,6 +1,7 @@
 // What a device sees of its rooms now, as the answers change it: counts, receipts, summaries, invites, tags and the like, each with its
 // place in the log, after the events that it belongs to (rule 18).
 #include <algorithm>
+#include <tuple>
 
 #include "core/classic/event.hpp"
 #include "core/json/cursor.hpp"
@@ -24,16 +25,16 @@ const Statement get_by_key{"ingest_get_by_key", "SELECT " MATRIX_SYNC_ROOM_COLUM
     WHERE d.device = $1::bigint AND d.room = ANY ($2::bigint[])
 )sql"};
 
-const Statement put_receipts{"ingest_put_receipts", R"sql(
+const Statement put_receipts_statement{"ingest_put_receipts", R"sql(
     INSERT INTO receipt (device, room, user_id, type, thread, event_id, seq, body)
-    SELECT $1::bigint, $2::bigint, w.user_id, w.type, w.thread, w.event_id, $3::bigint, w.body
-    FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[]) AS w (user_id, type, thread, event_id, body)
+    SELECT w.*
+    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[]) AS w
     ON CONFLICT (device, room, user_id, type, thread) DO UPDATE SET event_id = excluded.event_id, seq = excluded.seq, body = excluded.body
 )sql"};
 
-const Statement put_room_account_data{"ingest_put_room_account_data", R"sql(
+const Statement put_room_account_data_statement{"ingest_put_room_account_data", R"sql(
     INSERT INTO room_account_data (device, room, type, seq, body)
-    SELECT $1::bigint, $2::bigint, w.type, $3::bigint, w.body FROM unnest($4::text[], $5::bytea[]) AS w (type, body)
+    SELECT w.* FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[]) AS w
     ON CONFLICT (device, room, type) DO UPDATE SET seq = excluded.seq, body = excluded.body
 )sql"};
 
@@ -178,8 +179,9 @@ void take_tags(RoomRow& row, const std::string& type, const std::string& event, 
     }
 }
 
-struct ReceiptRows {
-    Ingestion::ReceiptsByName by_name;
+struct Receipts {
+    /// (user, type, thread) → (event ID, the user's object)
+    std::map<std::tuple<std::string, std::string, std::string>, std::pair<std::string, std::string>> by_name;
 
     void take(const std::string& edu) {
         for (const auto& [event, types] : json_members(event_content(edu))) {
@@ -234,7 +236,7 @@ void Ingestion::change_row(RoomWork& work, Position entries_end) {
     RoomRow row = work.row.value_or(RoomRow{});
     const bool fresh = !work.row;
     Changes changes;
-    ReceiptRows receipts;
+    Receipts receipts;
     std::map<std::string, std::string> account_data;
     for (const Step& step : work.steps) {
         const RoomPart& part = *step.part;
@@ -278,38 +280,48 @@ void Ingestion::change_row(RoomWork& work, Position entries_end) {
     row.version = kinds_[work.room].version.value_or("1");
     row.type = kinds_[work.room].type;
     changes.place(row, seq);
-    write_receipts(work.delivery, work.key, seq, receipts.by_name);
-    write_room_account_data(work.delivery, work.key, seq, account_data);
+    const DeviceKey device = deliveries_[work.delivery]->piece.lease.device;
+    for (auto& [name, receipt] : receipts.by_name) {
+        const auto& [user, type, thread] = name;
+        receipts_.push_back({device, work.key, seq, user, type, thread, std::move(receipt.first), std::move(receipt.second)});
+    }
+    for (auto& [type, body] : account_data) room_account_data_.push_back({device, work.key, seq, type, std::move(body)});
     end.rooms[row.key] = std::move(row);
 }
 
-void Ingestion::write_receipts(std::size_t delivery, RoomKey room, Position seq, const ReceiptsByName& receipts) {
-    if (receipts.empty()) return;
+void Ingestion::put_receipts() {
+    if (receipts_.empty()) return;
+    std::vector<std::int64_t> devices, rooms, seqs;
     std::vector<std::string> users, types, threads, events, bodies;
-    for (const auto& [name, receipt] : receipts) {
-        users.push_back(std::get<0>(name));
-        types.push_back(std::get<1>(name));
-        threads.push_back(std::get<2>(name));
-        events.push_back(receipt.first);
-        bodies.push_back(receipt.second);
+    for (ReceiptRow& row : receipts_) {
+        devices.push_back(row.device.value);
+        rooms.push_back(row.room.value);
+        users.push_back(std::move(row.user));
+        types.push_back(std::move(row.type));
+        threads.push_back(std::move(row.thread));
+        events.push_back(std::move(row.event_id));
+        seqs.push_back(row.seq.value);
+        bodies.push_back(std::move(row.body));
     }
     Params params;
-    params.bigint(deliveries_[delivery]->piece.lease.device.value).bigint(room.value).bigint(seq.value);
-    params.texts(users).texts(types).texts(threads).texts(events).texts(bodies);
-    sending_.send(put_receipts, std::move(params));
+    params.bigints(devices).bigints(rooms).texts(users).texts(types).texts(threads).texts(events).bigints(seqs).texts(bodies);
+    sending_.send(put_receipts_statement, std::move(params));
 }
 
-void Ingestion::write_room_account_data(std::size_t delivery, RoomKey room, Position seq,
-                                        const std::map<std::string, std::string>& events) {
-    if (events.empty()) return;
+void Ingestion::put_room_account_data() {
+    if (room_account_data_.empty()) return;
+    std::vector<std::int64_t> devices, rooms, seqs;
     std::vector<std::string> types, bodies;
-    for (const auto& [type, body] : events) {
-        types.push_back(type);
-        bodies.push_back(body);
+    for (RoomAccountDataRow& row : room_account_data_) {
+        devices.push_back(row.device.value);
+        rooms.push_back(row.room.value);
+        types.push_back(std::move(row.type));
+        seqs.push_back(row.seq.value);
+        bodies.push_back(std::move(row.body));
     }
     Params params;
-    params.bigint(deliveries_[delivery]->piece.lease.device.value).bigint(room.value).bigint(seq.value).texts(types).bytess(bodies);
-    sending_.send(put_room_account_data, std::move(params));
+    params.bigints(devices).bigints(rooms).texts(types).bigints(seqs).bytess(bodies);
+    sending_.send(put_room_account_data_statement, std::move(params));
 }
 
 /// Rooms that the whole truth does not list.
@@ -356,13 +368,6 @@ Task<void> Ingestion::change_listed(std::size_t delivery, const AnswerRest& rest
         }
         changes.place(row, next_position(delivery));
     }
-}
-
-void Ingestion::put_rows(std::size_t delivery) {
-    std::vector<RoomRow>& rooms = results_[delivery].news.rooms;
-    for (auto& [key, row] : end_of(delivery).rooms) rooms.push_back(std::move(row));
-    std::ranges::sort(rooms, {}, &RoomRow::seq);
-    put_rooms(sending_, deliveries_[delivery]->piece.lease.device, rooms);
 }
 
 }  // namespace matrix_sync

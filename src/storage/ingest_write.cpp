@@ -4,16 +4,10 @@
 
 #include "storage/ingest.hpp"
 #include "storage/log_rows.hpp"
+#include "storage/room_rows.hpp"
 
 namespace matrix_sync {
 namespace {
-
-const Statement insert_entry{"ingest_insert_entry", R"sql(
-    INSERT INTO log (device, seq, room, section, events, transaction_ids, gap, limited, prev_batch, next_batch, state, typing,
-                     state_changed, members, redacts)
-    VALUES ($1::bigint, $2::bigint, $3::bigint, $4::smallint, $5::bigint[], $6::text[], $7::boolean, $8::boolean, $9::text, $10::text,
-            $11::bigint, $12::text[], $13::boolean, $14::boolean, $15::boolean)
-)sql"};
 
 const Statement insert_aside{"ingest_insert_aside", R"sql(
     INSERT INTO set_aside (device, room_id, part, section, since, raw, reason)
@@ -60,16 +54,9 @@ const Statement put_key_counts{"ingest_put_key_counts", R"sql(
 )sql"};
 
 const Statement advance{"ingest_advance", R"sql(
-    UPDATE device SET seq = $2::bigint WHERE id = $1::bigint
-)sql"};
-
-// No answer is under way: nothing of what was set aside will be repeated.
-const Statement advance_known{"ingest_advance_known", R"sql(
-    UPDATE device SET seq = $2::bigint, since_seq = $2::bigint WHERE id = $1::bigint
-)sql"};
-
-const Statement end_answer{"ingest_end_answer", R"sql(
-    UPDATE device SET seq = $2::bigint, since = $3::text, since_seq = $2::bigint WHERE id = $1::bigint
+    UPDATE device SET seq = w.seq, since_seq = coalesce(nullif(w.since_seq, 0), device.since_seq), since = coalesce(w.since, device.since)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS w (id, seq, since_seq, since)
+    WHERE device.id = w.id
 )sql"};
 
 }  // namespace
@@ -81,23 +68,58 @@ Task<void> Ingestion::write() {
         write_rooms(i);
         if (piece.rest && !piece.from) co_await leave_omitted(i);
         if (piece.rest) co_await write_rest(i, *piece.rest);
-        put_rows(i);
-
-        DeviceEnd& end = end_of(i);
-        LogStore::Ingested& result = results_[i];
-        result.news.to = end.seq;
-        result.news.whole = end.whole || piece.rest;
-        Params params;
-        params.bigint(piece.lease.device.value).bigint(end.seq.value);
-        if (piece.rest) {
-            params.text(piece.rest->next_batch);
-            sending_.send(end_answer, std::move(params));
-        } else if (result.news.to != result.news.from) {
-            const bool between_answers = deliveries_[i]->retry && end.since_seq == result.news.from;
-            sending_.send(between_answers ? advance_known : advance, std::move(params));
-        }
+        end_delivery(i);
     }
+    put_results();
     co_await write_member_lists();
+}
+
+void Ingestion::end_delivery(std::size_t delivery) {
+    const LogStore::Piece& piece = deliveries_[delivery]->piece;
+    DeviceEnd& end = end_of(delivery);
+    News& news = results_[delivery].news;
+    for (auto& [key, row] : end.rooms) news.rooms.push_back(std::move(row));
+    std::ranges::sort(news.rooms, {}, &RoomRow::seq);
+    news.to = end.seq;
+    news.whole = end.whole || piece.rest;
+}
+
+/// One statement a table for all deliveries.
+void Ingestion::put_results() {
+    std::vector<DeviceEntry> entries;
+    std::vector<DeviceRoom> rooms;
+    for (std::size_t i = 0; i < deliveries_.size(); ++i) {
+        if (!live(i)) continue;
+        const DeviceKey device = deliveries_[i]->piece.lease.device;
+        for (const Entry& entry : results_[i].news.entries) entries.push_back({device, &entry});
+        for (const RoomRow& row : results_[i].news.rooms) rooms.push_back({device, &row});
+    }
+    put_entries(sending_, entries);
+    put_rooms(sending_, rooms);
+    put_receipts();
+    put_room_account_data();
+    put_device_ends();
+}
+
+void Ingestion::put_device_ends() {
+    std::vector<std::int64_t> devices, seqs, since_seqs;
+    std::vector<std::optional<std::string>> since;
+    for (std::size_t i = 0; i < deliveries_.size(); ++i) {
+        if (!live(i)) continue;
+        const LogStore::Piece& piece = deliveries_[i]->piece;
+        const News& news = results_[i].news;
+        if (!piece.rest && news.to == news.from) continue;
+        // No answer is under way: nothing of what was set aside will be repeated.
+        const bool between_answers = deliveries_[i]->retry && end_of(i).since_seq == news.from;
+        devices.push_back(piece.lease.device.value);
+        seqs.push_back(news.to.value);
+        since_seqs.push_back(piece.rest || between_answers ? news.to.value : 0);
+        since.push_back(piece.rest ? std::optional(piece.rest->next_batch) : std::nullopt);
+    }
+    if (devices.empty()) return;
+    Params params;
+    params.bigints(devices).bigints(seqs).bigints(since_seqs).texts(since);
+    sending_.send(advance, std::move(params));
 }
 
 Position Ingestion::next_position(std::size_t delivery) {
@@ -176,34 +198,8 @@ void Ingestion::set_aside(RoomWork& work) {
 
 Position Ingestion::write_entry(std::size_t delivery, Entry entry) {
     entry.seq = next_position(delivery);
-    std::vector<std::int64_t> events;
-    for (EventRef ref : entry.events) events.push_back(ref.value);
-    if (std::ranges::none_of(entry.transaction_ids, [](const auto& id) { return id.has_value(); })) entry.transaction_ids.clear();
-
-    Params params;
-    params.bigint(deliveries_[delivery]->piece.lease.device.value).bigint(entry.seq.value).bigint(entry.room_key.value);
-    params.smallint(static_cast<std::int16_t>(entry.section)).bigints(events);
-    if (entry.transaction_ids.empty()) {
-        params.null();
-    } else {
-        params.texts(entry.transaction_ids);
-    }
-    params.boolean(entry.gap).boolean(entry.limited).text(entry.prev_batch).text(entry.next_batch);
-    if (entry.state) {
-        params.bigint(entry.state.value);
-    } else {
-        params.null();
-    }
-    if (entry.typing) {
-        params.texts(*entry.typing);
-    } else {
-        params.null();
-    }
-    params.boolean(entry.state_changed).boolean(entry.members).boolean(entry.redacts);
-    sending_.send(insert_entry, std::move(params));
-    const Position seq = entry.seq;
     results_[delivery].news.entries.push_back(std::move(entry));
-    return seq;
+    return results_[delivery].news.entries.back().seq;
 }
 
 /// An answer without `since` is the whole truth.

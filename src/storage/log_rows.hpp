@@ -1,8 +1,11 @@
 // Rows of the log as the core knows them.
 #pragma once
 
+#include <vector>
+
 #include "matrix_sync/database.hpp"
 #include "matrix_sync/store.hpp"
+#include "storage/ingest_sending.hpp"
 
 namespace matrix_sync {
 
@@ -14,5 +17,13 @@ namespace matrix_sync {
 /// The entry whose first column is `column`.
 Entry read_entry(const Rows& rows, std::size_t row, std::size_t column = 0);
 std::vector<Entry> read_entries(const Rows& rows);
+
+struct DeviceEntry {
+    DeviceKey device;
+    const Entry* entry = nullptr;
+};
+
+/// Makes the rows.
+void put_entries(Sending& sending, const std::vector<DeviceEntry>& entries);
 
 }  // namespace matrix_sync

@@ -12,10 +12,6 @@ constexpr std::int64_t users_at_once = 5000;
 
 #define MATRIX_SYNC_MEMBER_COLUMNS "m.user_id, m.ref, m.membership, m.sort_name, m.displayname, m.avatar_url"
 
-const Statement get_members{"member_rows_get", "SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(
-    FROM member m WHERE m.room = $1::bigint AND m.user_id = ANY ($2::text[]) AND m.until IS NULL
-)sql"};
-
 const Statement get_pairs{"member_rows_get_pairs", "SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(, m.room
     FROM unnest($1::bigint[], $2::text[]) AS w (room, user_id)
     JOIN member m ON m.room = w.room AND m.user_id = w.user_id AND m.until IS NULL
@@ -85,14 +81,6 @@ std::vector<Member> read_rows(const Rows& rows) {
 }
 
 }  // namespace
-
-Task<std::vector<Member>> PostgresMembers::members(RoomKey room, std::vector<std::string> users) {
-    Params params;
-    params.bigint(room.value).texts(users);
-    Query query = database_.run(get_members, std::move(params));
-    Rows rows = co_await query;
-    co_return read_rows(rows);
-}
 
 Task<std::vector<std::pair<RoomKey, Member>>> PostgresMembers::members_of(std::vector<std::pair<RoomKey, std::string>> pairs) {
     std::vector<std::int64_t> rooms;

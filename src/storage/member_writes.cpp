@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "storage/array_text.hpp"
+
 namespace matrix_sync {
 
 namespace {
@@ -12,7 +14,6 @@ const Statement close_rows{"members_close_rows", R"sql(
     WHERE member.room = w.room AND member.user_id = w.user_id AND member.since = w.since
 )sql"};
 
-// Arrays have one dimension: `earlier` comes as text.
 const Statement insert_rows{"members_insert_rows", R"sql(
     INSERT INTO member (room, user_id, since, ref, membership, sort_name, displayname, avatar_url, asked, answered, earlier)
     SELECT w.room, w.user_id, w.since, w.ref, w.membership, w.sort_name, w.displayname, w.avatar_url, w.asked, w.answered,
@@ -34,12 +35,6 @@ const Statement put_lists{"members_put_lists", R"sql(
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS w (room, version, doubt, fetched)
     WHERE member_list.room = w.room
 )sql"};
-
-std::string array_text(const std::vector<EventRef>& refs) {
-    std::string text = "{";
-    for (EventRef ref : refs) text += (text.size() > 1 ? "," : "") + std::to_string(ref.value);
-    return text + "}";
-}
 
 }  // namespace
 

@@ -59,7 +59,6 @@ class PostgresMembers {
   public:
     explicit PostgresMembers(Database& database) : database_(database) {}
 
-    Task<std::vector<Member>> members(RoomKey room, std::vector<std::string> users);
     Task<std::vector<std::pair<RoomKey, Member>>> members_of(std::vector<std::pair<RoomKey, std::string>> pairs);
     Task<MemberListEnd> member_list(RoomKey room);
     Task<MemberChanges> member_changes(RoomKey room, std::int64_t after);

@@ -11,8 +11,8 @@ const Statement put_statement{"rooms_put", R"sql(
         device, room, section, banned, seq, entered, listed_seq, members_seq, state_seq, direct_seq, tags_seq, summary_seq, counts_seq,
         receipts_seq, account_data_seq, state, timestamp, notifications, thread_notifications, summary, stripped, direct, tags,
         marked_unread)
-    SELECT $1::bigint, w.*
-    FROM unnest($2::bigint[], $3::smallint[], $4::boolean[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+    SELECT w.*
+    FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::boolean[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
                 $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[],
                 $18::text[], $19::text[], $20::text[], $21::bytea[], $22::boolean[], $23::text[], $24::boolean[]) AS w
     ON CONFLICT (device, room) DO UPDATE SET
@@ -27,22 +27,22 @@ const Statement put_statement{"rooms_put", R"sql(
 
 /// One value of each row.
 template <class Value, class Of>
-std::vector<Value> column(const std::vector<RoomRow>& rooms, Of of) {
+std::vector<Value> column(const std::vector<DeviceRoom>& rooms, Of of) {
     std::vector<Value> values;
     values.reserve(rooms.size());
-    for (const RoomRow& room : rooms) values.push_back(of(room));
+    for (const DeviceRoom& room : rooms) values.push_back(of(*room.row));
     return values;
 }
 
-std::vector<std::int64_t> places(const std::vector<RoomRow>& rooms, Position RoomRow::*place) {
+std::vector<std::int64_t> places(const std::vector<DeviceRoom>& rooms, Position RoomRow::*place) {
     return column<std::int64_t>(rooms, [place](const RoomRow& room) { return (room.*place).value; });
 }
 
-std::vector<std::string> texts(const std::vector<RoomRow>& rooms, std::string RoomRow::*text) {
+std::vector<std::string> texts(const std::vector<DeviceRoom>& rooms, std::string RoomRow::*text) {
     return column<std::string>(rooms, [text](const RoomRow& room) { return room.*text; });
 }
 
-std::vector<bool> flags(const std::vector<RoomRow>& rooms, bool RoomRow::*flag) {
+std::vector<bool> flags(const std::vector<DeviceRoom>& rooms, bool RoomRow::*flag) {
     return column<bool>(rooms, [flag](const RoomRow& room) { return room.*flag; });
 }
 
@@ -85,10 +85,12 @@ std::vector<RoomRow> read_rooms(const Rows& rows) {
     return rooms;
 }
 
-void put_rooms(Sending& sending, DeviceKey device, const std::vector<RoomRow>& rooms) {
+void put_rooms(Sending& sending, const std::vector<DeviceRoom>& rooms) {
     if (rooms.empty()) return;
+    std::vector<std::int64_t> devices;
+    for (const DeviceRoom& room : rooms) devices.push_back(room.device.value);
     Params params;
-    params.bigint(device.value);
+    params.bigints(devices);
     params.bigints(column<std::int64_t>(rooms, [](const RoomRow& room) { return room.key.value; }));
     params.smallints(column<std::int16_t>(rooms, [](const RoomRow& room) { return static_cast<std::int16_t>(room.section); }));
     params.booleans(flags(rooms, &RoomRow::banned));

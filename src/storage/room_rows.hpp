@@ -20,7 +20,12 @@ namespace matrix_sync {
 RoomRow read_room(const Rows& rows, std::size_t row, std::size_t column = 0);
 std::vector<RoomRow> read_rooms(const Rows& rows);
 
-/// Makes the rows of a device, or gives them their new values.
-void put_rooms(Sending& sending, DeviceKey device, const std::vector<RoomRow>& rooms);
+struct DeviceRoom {
+    DeviceKey device;
+    const RoomRow* row = nullptr;
+};
+
+/// Makes the rows, or gives them their new values.
+void put_rooms(Sending& sending, const std::vector<DeviceRoom>& rooms);
 
 }  // namespace matrix_sync

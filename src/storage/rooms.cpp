@@ -264,10 +264,6 @@ Task<std::map<StateKey, StateMap>> PostgresRooms::states(std::vector<StateKey> k
     co_return states;
 }
 
-Task<std::vector<Member>> PostgresRooms::members(RoomKey room, std::vector<std::string> users) {
-    return members_.members(room, std::move(users));
-}
-
 Task<std::vector<std::pair<RoomKey, Member>>> PostgresRooms::members_of(std::vector<std::pair<RoomKey, std::string>> pairs) {
     return members_.members_of(std::move(pairs));
 }
@@ -324,14 +320,20 @@ Task<int> PostgresRooms::add_snapshot(const SessionId& session, Paged stream, Sn
     Params surplus;
     surplus.uuid(id.value).smallint(static_cast<std::int16_t>(stream)).integer(most_snapshots);
     auto transaction = co_await database_.begin();
-    Query lock_query = transaction->run(lock_session, std::move(of_session));
+    Sending sending(*transaction);
+    Query lock_query = sending.ask(lock_session, std::move(of_session));
+    Query insert_query = sending.ask(insert_snapshot, std::move(params));
+    sending.send(drop_snapshots, std::move(surplus));
+    std::exception_ptr refused;
+    try {
+        co_await transaction->commit(false);
+    } catch (const StatementFailed&) {
+        refused = std::current_exception();
+    }
     Rows locked = co_await lock_query;
     if (locked.empty()) throw unknown_session();
-    Query insert_query = transaction->run(insert_snapshot, std::move(params));
-    Query drop_query = transaction->run(drop_snapshots, std::move(surplus));
     Rows inserted = co_await insert_query;
-    co_await drop_query;
-    co_await transaction->commit(false);
+    if (refused) std::rethrow_exception(refused);
     co_return inserted.integer(0, 0);
 }
 

@@ -25,7 +25,6 @@ class PostgresRooms : public RoomStore {
     Task<std::vector<StoredEvent>> events(std::vector<EventRef> refs) override;
     Task<std::map<StateKey, StateMap>> states(std::vector<StateKey> keys) override;
 
-    Task<std::vector<Member>> members(RoomKey room, std::vector<std::string> users) override;
     Task<std::vector<std::pair<RoomKey, Member>>> members_of(std::vector<std::pair<RoomKey, std::string>> pairs) override;
     Task<std::vector<RoomPeople>> people(std::vector<RoomKey> rooms, UserId without, int most) override;
     Task<MemberListEnd> member_list(RoomKey room) override;

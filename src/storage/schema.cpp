@@ -65,6 +65,10 @@ const std::array migrations{
               "DO $migration$ BEGIN\n"
 #include "storage/migrations/0003.sql"
               "END $migration$"},
+    Statement{"migration_4",
+              "DO $migration$ BEGIN\n"
+#include "storage/migrations/0004.sql"
+              "END $migration$"},
 };
 constexpr auto newest = static_cast<std::int32_t>(migrations.size());
 

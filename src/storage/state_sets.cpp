@@ -7,6 +7,7 @@
 #include <string>
 #include <tuple>
 
+#include "storage/array_text.hpp"
 #include "storage/unused.hpp"
 
 namespace matrix_sync {
@@ -31,24 +32,18 @@ const Statement get_roots{"state_get_roots", R"sql(
     WHERE s.id = ANY ($1::bigint[])
 )sql"};
 
-const Statement insert_state{"state_insert", R"sql(
+const Statement insert_sets{"state_insert", R"sql(
     INSERT INTO room_state (room, hash, parent, refs, gone, heads)
-    VALUES ($1::bigint, $2::bytea, $3::bigint, $4::bigint[], $5::bigint[], $6::bigint[])
+    SELECT w.room, w.hash, nullif(w.parent, 0), w.refs::bigint[], w.gone::bigint[], w.heads::bigint[]
+    FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::text[], $5::text[], $6::text[]) AS w (room, hash, parent, refs, gone, heads)
     ON CONFLICT (room, hash) DO NOTHING
 )sql"};
 
-const Statement find_states{"state_find", R"sql(
+const Statement find_sets{"state_find", R"sql(
     SELECT s.id, s.room, s.hash, s.unused
     FROM unnest($1::bigint[], $2::bytea[]) AS wanted (room, hash)
     JOIN room_state s ON s.room = wanted.room AND s.hash = wanted.hash
 )sql"};
-
-std::vector<std::int64_t> numbers(const std::vector<EventRef>& refs) {
-    std::vector<std::int64_t> values;
-    values.reserve(refs.size());
-    for (EventRef ref : refs) values.push_back(ref.value);
-    return values;
-}
 
 std::string hash_of(const std::vector<EventRef>& refs) {
     std::string bytes;
@@ -69,19 +64,26 @@ struct Hashed {
     std::vector<EventRef> refs;
 };
 
-void insert(Sending& sending, const Hashed& set, const NewState& state) {
-    StoredState stored = pack_state(set.refs, state.root);
-    Params params;
-    params.bigint(set.room.value).bytes(set.hash);
-    if (stored.parent) {
-        params.bigint(stored.parent.value).bigints(numbers(stored.refs)).bigints(numbers(stored.gone));
-    } else {
-        params.null().bigints(numbers(stored.refs)).null();
+/// In their order.
+void insert(Sending& sending, const std::vector<Hashed>& sets, const std::vector<NewState>& states) {
+    std::vector<std::int64_t> rooms, parents;
+    std::vector<std::string> hashes, refs, heads;
+    std::vector<std::optional<std::string>> gone;
+    for (const Hashed& set : sets) {
+        const NewState& state = states[set.index];
+        const StoredState stored = pack_state(set.refs, state.root);
+        const StateHeads named = heads_of(state.state);
+        const std::vector<EventRef> head_refs = {named.name, named.canonical_alias, named.avatar, named.encryption};
+        rooms.push_back(set.room.value);
+        hashes.push_back(set.hash);
+        parents.push_back(stored.parent.value);
+        refs.push_back(array_text(stored.refs));
+        gone.push_back(stored.parent ? std::optional(array_text(stored.gone)) : std::nullopt);
+        heads.push_back(array_text(head_refs));
     }
-    const StateHeads heads = heads_of(state.state);
-    const std::vector<EventRef> head_refs = {heads.name, heads.canonical_alias, heads.avatar, heads.encryption};
-    params.bigints(numbers(head_refs));
-    sending.send(insert_state, std::move(params));
+    Params params;
+    params.bigints(rooms).bytess(hashes).bigints(parents).texts(refs).texts(gone).texts(heads);
+    sending.send(insert_sets, std::move(params));
 }
 
 }  // namespace
@@ -140,10 +142,10 @@ Task<std::vector<StateKey>> intern_states(Sending& sending, std::vector<NewState
     }
     std::map<std::pair<std::int64_t, std::string>, StateKey> found;
     for (bool again = true; again;) {
-        for (const Hashed& set : sets) insert(sending, set, states[set.index]);
+        insert(sending, sets, states);
         Params wanted;
         wanted.bigints(rooms).bytess(hashes);
-        Query query = sending.ask(find_states, std::move(wanted));
+        Query query = sending.ask(find_sets, std::move(wanted));
         Rows rows = co_await query;
         std::vector<std::int64_t> unused;
         for (std::size_t row = 0; row < rows.size(); ++row) {

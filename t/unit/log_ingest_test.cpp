@@ -399,7 +399,7 @@ START_TEST(what_since_acknowledges_is_stored_with_it) {  // rule 2
 
     // Nothing of an answer that fails.
     storage.watched.before = [](const Statement& statement) {
-        if (std::string(statement.name) == "ingest_end_answer") throw StatementFailed("53100", "disk full");
+        if (std::string(statement.name) == "ingest_advance") throw StatementFailed("53100", "disk full");
     };
     auto third = piece(lease, "s2", {}, "s3");
     third.rest->to_device = {"{three}"};

@@ -397,7 +397,7 @@ END_TEST
 
 START_TEST(an_event_that_is_found_unused_while_it_is_being_used_stays) {
     Unused storage;
-    storage.sweep_before("ingest_insert_entry");
+    storage.sweep_before("log_put");
     storage.come_again();
     ck_assert(storage.swept);
     assert_text(storage.count("event WHERE event_id = '$old' AND unused"), "1");

@@ -74,7 +74,7 @@ struct World : Storage {
     bool whole = false;
     Lease lease = device("D", kMe);
     CacheBudget budget{64 * 1024 * 1024};
-    RoomCache cache{rooms, budget};
+    RoomCache cache{loop, rooms, budget};
     MemberLists lists{loop, rooms, budget};
     PostgresSessions sessions{watched};
     Device me{loop, logs, rooms, cache, budget, complete(logs.device(UserId{kMe}, DeviceId{"D"}))};

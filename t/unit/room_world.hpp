@@ -109,14 +109,6 @@ class MemoryRooms : public RoomStore {
         co_return found;
     }
 
-    Task<std::vector<Member>> members(RoomKey room, std::vector<std::string> users) override {
-        std::vector<Member> found;
-        for (const std::string& user : users) {
-            auto member = known_members.find(std::pair(room, user));
-            if (member != known_members.end()) found.push_back(member->second);
-        }
-        co_return found;
-    }
     Task<std::vector<std::pair<RoomKey, Member>>> members_of(std::vector<std::pair<RoomKey, std::string>> pairs) override {
         ++queries;
         std::vector<std::pair<RoomKey, Member>> found;
@@ -172,7 +164,7 @@ struct RoomWorld {
     NoLogs logs;
     MemoryRooms store;
     CacheBudget budget{64 * 1024 * 1024};
-    RoomCache cache{store, budget};
+    RoomCache cache{loop, store, budget};
     MemberLists lists{loop, store, budget};
     Device device;
     Credential credential;

@@ -67,6 +67,11 @@ struct InFlight {
     std::uint64_t& count;
 };
 
+/// What is being stored is; throws what it threw.
+Task<void> stored(std::shared_ptr<SharedWork<bool>> work) {
+    if (work) co_await SharedWork<bool>::result(std::move(work));
+}
+
 /// The log is another worker's now, or is not what this worker had made of it.
 struct LeaseLost {};
 
@@ -162,26 +167,37 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     const Instant arrived = worker_.loop.now();
     ClassicParser parser;
     const Position began = device_.end();
-    for (;;) {
-        std::string_view bytes = co_await within(worker_.loop, kReadLimit, exchange.read());
-        if (bytes.empty()) break;
-        parser.feed(bytes);
-        if (parser.pending_bytes() < kMostPiece) continue;
+    auto next_piece = [&] {
         LogStore::Piece piece;
         piece.lease = lease;
         piece.from = since;
         piece.began = began;
         piece.asked = asked;
         piece.rooms = parser.take_rooms();
-        if (!piece.rooms.empty()) co_await ingest(credential, std::move(piece));
+        return piece;
+    };
+    // While a piece is being stored the next one is read.
+    std::shared_ptr<SharedWork<bool>> storing;
+    std::exception_ptr broken_off;
+    try {
+        for (;;) {
+            std::string_view bytes = co_await within(worker_.loop, kReadLimit, exchange.read());
+            if (bytes.empty()) break;
+            parser.feed(bytes);
+            if (parser.pending_bytes() < kMostPiece) continue;
+            LogStore::Piece piece = next_piece();
+            if (piece.rooms.empty()) continue;
+            co_await stored(std::move(storing));
+            storing = std::make_shared<SharedWork<bool>>(worker_.loop);
+            storing->start(ingest(credential, std::move(piece)));
+        }
+        parser.finish();
+    } catch (...) {
+        broken_off = std::current_exception();
     }
-    parser.finish();
-    LogStore::Piece piece;
-    piece.lease = lease;
-    piece.from = since;
-    piece.began = began;
-    piece.asked = asked;
-    piece.rooms = parser.take_rooms();
+    co_await stored(std::move(storing));
+    if (broken_off) std::rethrow_exception(broken_off);
+    LogStore::Piece piece = next_piece();
     piece.rest = std::make_unique<AnswerRest>(parser.take_rest());
     std::string next_batch = piece.rest->next_batch;
     KeyCounts known = co_await device_.read_key_counts();
@@ -215,7 +231,7 @@ Task<void> Poller::begin_anew(std::optional<std::string>& since, std::string err
                                     std::to_string(ended.size()));
 }
 
-Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
+Task<bool> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     Lease lease = piece.lease;
     piece.end = device_.end();
     std::optional<InFlight> in_flight(std::in_place, worker_.status.ingests_in_flight);
@@ -230,6 +246,7 @@ Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
         if (failed == no_state_.end() || failed->second.not_before <= worker_.loop.now())
             co_await fetch_state(credential, lease, std::move(room));
     }
+    co_return true;
 }
 
 Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId room) {

@@ -90,7 +90,7 @@ class Poller {
     Task<void> poll(Lease lease, std::optional<std::string> since);
     Task<void> poll_once(const Credential& credential, Lease lease, std::optional<std::string>& since);
     Task<void> receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since, Instant asked);
-    Task<void> ingest(const Credential& credential, LogStore::Piece piece);
+    Task<bool> ingest(const Credential& credential, LogStore::Piece piece);
     Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room);
     Task<void> refused(const Credential& credential, Exchange& exchange);
     Task<void> begin_anew(std::optional<std::string>& since, std::string errcode);

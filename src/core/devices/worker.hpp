@@ -36,7 +36,7 @@ struct Worker {
     std::function<void(LogLevel, const std::string&)> log;
 
     CacheBudget budget;  ///< of the next two, and of what the devices keep
-    RoomCache cache{rooms, budget};
+    RoomCache cache{loop, rooms, budget};
     MemberLists member_lists{loop, rooms, budget};
 
     WorkerKey self;  ///< none while the database does not know this worker

@@ -27,7 +27,13 @@ std::size_t bytes_of(const std::map<std::string, Member>& members) {
 
 }  // namespace
 
-RoomCache::RoomCache(RoomStore& store, CacheBudget& budget) : store_(store), events_(budget), states_(budget), members_(budget) {}
+RoomCache::RoomCache(Loop& loop, RoomStore& store, CacheBudget& budget)
+    : store_(store),
+      event_reads_(loop, [this](std::vector<EventRef> refs) { return read_events(std::move(refs)); }),
+      member_reads_(loop, [this](std::vector<MemberName> names) { return read_members(std::move(names)); }),
+      events_(budget),
+      states_(budget),
+      members_(budget) {}
 
 Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<EventRef> refs) {
     std::map<EventRef, EventPtr> found;
@@ -41,9 +47,14 @@ Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<Even
     }
     used_events_.hits += found.size();
     used_events_.misses += missing.size();
-    if (missing.empty()) co_return found;
+    if (!missing.empty()) found.merge(co_await event_reads_.find(std::move(missing)));
+    co_return found;
+}
+
+Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::read_events(std::vector<EventRef> refs) {
     const std::uint64_t before = changes_;
-    std::vector<StoredEvent> read = co_await store_.events(std::move(missing));
+    std::vector<StoredEvent> read = co_await store_.events(std::move(refs));
+    std::map<EventRef, EventPtr> found;
     for (StoredEvent& event : read) {
         auto shared = std::make_shared<const StoredEvent>(std::move(event));
         if (changes_ == before) events_.put(shared->ref, shared, bytes_of(*shared));
@@ -69,26 +80,35 @@ Task<RoomCache::StatePtr> RoomCache::state(StateKey key) {
 
 Task<std::map<std::string, Member>> RoomCache::members(RoomKey room, std::vector<std::string> users) {
     std::map<std::string, Member> found;
-    std::vector<std::string> missing;
+    std::vector<MemberName> missing;
     const auto* kept = members_.get(room);
     for (std::string& user : users) {
         auto member = kept ? kept->find(user) : decltype(kept->end()){};
         if (kept && member != kept->end()) {
             found.emplace(user, member->second);
         } else {
-            missing.push_back(std::move(user));
+            missing.emplace_back(room, std::move(user));
         }
     }
     used_members_.hits += found.size();
     used_members_.misses += missing.size();
     if (missing.empty()) co_return found;
+    const std::map<MemberName, Member> read = co_await member_reads_.find(std::move(missing));
+    for (const auto& [name, member] : read) found.emplace(name.second, member);
+    co_return found;
+}
+
+/// All of one room.
+Task<std::map<RoomCache::MemberName, Member>> RoomCache::read_members(std::vector<MemberName> names) {
     const std::uint64_t before = changes_;
-    std::vector<Member> read = co_await store_.members(room, std::move(missing));
-    kept = members_.get(room);
+    const RoomKey room = names.front().first;
+    std::vector<std::pair<RoomKey, Member>> read = co_await store_.members_of(std::move(names));
+    const auto* kept = members_.get(room);
     std::map<std::string, Member> now = kept ? *kept : std::map<std::string, Member>{};
-    for (Member& member : read) {
+    std::map<MemberName, Member> found;
+    for (auto& [of, member] : read) {
         now[member.user.value] = member;
-        found.emplace(member.user.value, std::move(member));
+        found.emplace(MemberName(of, member.user.value), std::move(member));
     }
     const std::size_t bytes = bytes_of(now);
     if (changes_ == before) members_.put(room, std::move(now), bytes);
@@ -102,20 +122,26 @@ void RoomCache::report(Status& status) const {
 }
 
 void RoomCache::redacted(RoomKey room) {
-    ++changes_;
+    forget_reads();
     events_.erase_if([room](const EventPtr& event) { return event->room == room; });
     members_.erase(room);
 }
 
 void RoomCache::clear() {
-    ++changes_;
+    forget_reads();
     events_.clear();
     members_.clear();
 }
 
 void RoomCache::members_changed(RoomKey room) {
-    ++changes_;
+    forget_reads();
     members_.erase(room);
+}
+
+void RoomCache::forget_reads() {
+    ++changes_;
+    event_reads_.forget();
+    member_reads_.forget();
 }
 
 }  // namespace matrix_sync

@@ -6,9 +6,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/rooms/lru.hpp"
+#include "core/rooms/shared_lookup.hpp"
 #include "matrix_sync/rooms.hpp"
 #include "matrix_sync/status.hpp"
 #include "matrix_sync/task.hpp"
@@ -17,7 +19,7 @@ namespace matrix_sync {
 
 class RoomCache {
   public:
-    RoomCache(RoomStore& store, CacheBudget& budget);
+    RoomCache(Loop& loop, RoomStore& store, CacheBudget& budget);
 
     using EventPtr = std::shared_ptr<const StoredEvent>;
     using StatePtr = std::shared_ptr<const StateMap>;
@@ -37,7 +39,15 @@ class RoomCache {
     void report(Status& status) const;
 
   private:
+    using MemberName = std::pair<RoomKey, std::string>;
+
+    Task<std::map<EventRef, EventPtr>> read_events(std::vector<EventRef> refs);
+    Task<std::map<MemberName, Member>> read_members(std::vector<MemberName> names);
+    void forget_reads();
+
     RoomStore& store_;
+    SharedLookup<EventRef, EventPtr> event_reads_;
+    SharedLookup<MemberName, Member> member_reads_;
     Lru<EventRef, EventPtr> events_;
     Lru<StateKey, StatePtr> states_;
     Lru<RoomKey, std::map<std::string, Member>> members_;
