@@ -48,16 +48,24 @@ class Client {
 const groups = {};
 
 offer({
-  /** As many clients as devices, on one of the ports after the other; comes back when they have a first answer and wait. */
-  async connect(name, { ports, size, devices, classic }) {
+  /** As many clients as devices, on one of the ports after the other. */
+  make(name, { ports, size, devices, classic }) {
     const group = { name, size, devices, classic, delays: [] };
     group.clients = Array.from({ length: devices }, (_, i) => new Client(group, ports[i % ports.length], i));
+    group.new = [...group.clients];
     groups[name] = group;
-    const left = [...group.clients];
+  },
+
+  /** So many more have a first answer. */
+  async begin(name, count) {
+    const starting = groups[name].new.splice(0, count);
     await Promise.all(Array.from({ length: at_a_time }, async () => {
-      for (let client; (client = left.shift());) await client.begin();
+      for (let client; (client = starting.shift());) await client.begin();
     }));
-    for (const client of group.clients) client.listen();
+  },
+
+  listen(name) {
+    for (const client of groups[name].clients) client.listen();
   },
 
   /** Milliseconds that events took, since the last time this was asked. */

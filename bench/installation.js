@@ -11,9 +11,12 @@ const { until } = require('../t/lib/tap');
 const { Remote } = require('./process');
 const { cpuTime, treeTime, now, sum } = require('./figures');
 
+const workers = 2;                // of each nginx: a worker with 5,000 devices would need more open files than there may be
+const enough_to_plan = 500;       // devices
+
 class Installation {
-  constructor({ hosts, workers }) {
-    Object.assign(this, { workers, hosts: Array(hosts).fill(null), postgres: new Postgres() });
+  constructor(hosts) {
+    Object.assign(this, { hosts: Array(hosts).fill(null), postgres: new Postgres() });
   }
 
   async start() {
@@ -34,13 +37,29 @@ class Installation {
   }
 
   nginx({ http, server }) {
-    return new Nginx({ workers: this.workers, connections: 16_384, level: 'warn', main: 'worker_rlimit_nofile 32768;', http: `access_log off; ${http}`, server });
+    return new Nginx({ workers, connections: 16_384, level: 'warn', main: 'worker_rlimit_nofile 32768;', http: `access_log off; ${http}`, server });
   }
 
-  /** Clients of the module, or, with `direct`, of the homeserver behind an nginx that passes polls on; until all wait for news. */
-  async connect(name, { size, devices, ports = (name === 'direct' ? [this.direct] : this.hosts).map(({ port }) => port) }) {
-    await this.clients.call('connect', name, { ports, size, devices, classic: name === 'direct' });
-    await this.resting(name, devices);
+  /** Clients of the homeserver behind an nginx that passes polls on, or where `ports` say; until all wait for news. */
+  async connectDirectly({ size, devices, ports = [this.direct.port] }) {
+    await this.clients.call('make', 'direct', { ports, size, devices, classic: true });
+    await this.clients.call('begin', 'direct', devices);
+    await this.clients.call('listen', 'direct');
+    await this.resting('direct', devices);
+  }
+
+  /** Clients of the module. PostgreSQL plans for tables as they are, few rows in a new database, and keeps to that until they are analyzed. */
+  async connect({ size, devices }) {
+    await this.clients.call('make', 'module', { ports: this.hosts.map(({ port }) => port), size, devices });
+    for (const count of [enough_to_plan, devices]) {
+      await this.clients.call('begin', 'module', count);
+      this.postgres.query('ANALYZE');
+    }
+    await this.clients.call('listen', 'module');
+    await this.resting('module', devices);
+    await this.delays('module', { rate: 50, count: Math.ceil(devices / size) * Math.ceil((4 * enough_to_plan) / devices) });
+    this.postgres.query('ANALYZE');
+    await this.resting('module', devices);
   }
 
   resting(name, devices) {
@@ -85,7 +104,7 @@ class Installation {
 }
 
 /** What a host's status page says of its workers' databases. */
-async function sites({ port, workers }) {
+async function sites({ port }) {
   const { body } = await request({ port, method: 'GET', path: '/status' });
   const all = JSON.parse(body).workers.flatMap(({ databases = [] }) => databases);
   return all.length === workers ? all : [{ postgresql: {} }];
@@ -94,9 +113,9 @@ async function sites({ port, workers }) {
 /** What something used between two points. */
 const between = (from, to) => Object.fromEntries(Object.keys(to).map((name) => [name, to[name] - from[name]]));
 
-/** Runs with an installation of its own. */
-async function installed(run, { hosts = 1, workers = 2 } = {}) {
-  const installation = new Installation({ hosts, workers });
+/** Runs with an installation of its own, of so many hosts. */
+async function installed(run, hosts = 1) {
+  const installation = new Installation(hosts);
   try {
     await installation.start();
     return await run(installation);

@@ -24,7 +24,7 @@ async function parts(it, rate) {
 }
 
 module.exports = (figures) => installed(async (it) => {
-  await it.connect('module', { size: devices, devices });
+  await it.connect({ size: devices, devices });
   for (const rate of [1, 10]) {
     const found = await parts(it, rate);
     const total = (name) => found.reduce((sum, part) => sum + part[name], 0);

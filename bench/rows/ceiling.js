@@ -11,7 +11,7 @@ const seconds = 5;
 module.exports = async function ceiling(figures) {
   const found = [];
   await installed(async (it) => {
-    await it.connect('direct', { size: devices, devices, ports: [it.homeserverPort] });
+    await it.connectDirectly({ size: devices, devices, ports: [it.homeserverPort] });
     for (let run = 0; run < figures.runs; run++) {
       const from = it.cpu();
       let count = 0;

@@ -7,7 +7,8 @@ const { installed } = require('../installation');
 const devices = 5000;
 
 module.exports = (figures) => installed(async (it) => {
-  for (const way of ['direct', 'module']) await it.connect(way, { size: devices, devices });
+  await it.connectDirectly({ size: devices, devices });
+  await it.connect({ size: devices, devices });
   const last = (way) => async () => {
     await it.resting(way, devices);
     return Math.max(...await it.delays(way, {}));

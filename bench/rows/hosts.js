@@ -10,7 +10,7 @@ const seconds = 10;
 
 /** Of each run, what a delivery took. */
 const deliveries = (hosts, runs) => installed(async (it) => {
-  await it.connect('module', { size, devices });
+  await it.connect({ size, devices });
   const found = [];
   for (let run = 0; run < runs; run++) {
     const from = await it.point();
@@ -20,7 +20,7 @@ const deliveries = (hosts, runs) => installed(async (it) => {
     found.push({ workers: workers / delivered, postgres: postgres / delivered, wal: wal / delivered });
   }
   return found;
-}, { hosts });
+}, hosts);
 
 module.exports = async function hosts(figures) {
   const runs = Math.min(figures.runs, 3);

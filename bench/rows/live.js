@@ -14,7 +14,8 @@ module.exports = async function live(figures) {
   for (const devices of [100, 1000, 5000]) {
     await installed(async (it) => {
       const delays = { direct: [], module: [] };
-      for (const way of Object.keys(delays)) await it.connect(way, { size, devices });
+      await it.connectDirectly({ size, devices });
+      await it.connect({ size, devices });
       for (let run = 0; run < Math.min(figures.runs, 3); run++) {
         for (const way of Object.keys(delays)) delays[way].push(await it.delays(way, { rate, count: rate * seconds, mix }));
       }
