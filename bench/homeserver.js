@@ -28,10 +28,11 @@ const response = (json, status = 200) => {
 };
 
 class Room {
-  constructor(id) { Object.assign(this, { id, events: [], devices: [], made: {} }); }
+  constructor(id) { Object.assign(this, { id, events: [], devices: [], made: new Map() }); }
 
   push(kind, number, text) {
     this.events.push(kinds[kind](number, text));
+    this.made.clear();
     for (const device of this.devices) device.wake();
   }
 
@@ -43,11 +44,12 @@ class Room {
     return this.answer(this.events.length, { state: { events }, timeline: { events: [], limited: false, prev_batch: 'p' } });
   }
 
-  /** The answer to all polls that have come so far. */
   since(from) {
-    const to = Math.min(this.events.length, from + most_merged);
-    if (this.made.from !== from || this.made.to !== to) this.made = { from, to, bytes: this.answer(to, {}, this.events.slice(from, to)) };
-    return this.made.bytes;
+    if (!this.made.has(from)) {
+      const to = Math.min(this.events.length, from + most_merged);
+      this.made.set(from, this.answer(to, {}, this.events.slice(from, to)));
+    }
+    return this.made.get(from);
   }
 
   answer(to, room, events = []) {

@@ -25,6 +25,7 @@ async function parts(it, rate) {
 
 module.exports = (figures) => installed(async (it) => {
   await it.connect({ size: devices, devices });
+  const others = [];
   for (const rate of [1, 10]) {
     const found = await parts(it, rate);
     const total = (name) => found.reduce((sum, part) => sum + part[name], 0);
@@ -38,6 +39,9 @@ module.exports = (figures) => installed(async (it) => {
     note("PostgreSQL's CPU, last third beside the first", 'ms', [a(last, 'postgres')], [a(first, 'postgres')]);
     note("workers' CPU, last third beside the first", 'ms', [a(last, 'workers')], [a(first, 'workers')]);
     note('delay of half, last third beside the first', 'ms', [quantile(last.delays, 0.5)], [quantile(first.delays, 0.5)]);
+    const part = (name) => `${((100 * total(name)) / total('at')).toFixed(0)} %`;
+    others.push(`at ${rate}/s the homeserver took ${part('homeserver')} of a CPU and the clients ${part('clients')}`);
     await it.resting('module', devices);
   }
+  return others.join(', ');
 });
