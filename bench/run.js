@@ -6,7 +6,7 @@ const path = require('node:path');
 const { parseArgs } = require('node:util');
 const { test, before, after } = require('../t/lib/tap');
 const { Postgres } = require('../t/lib/postgres');
-const { Figures, heading, machine } = require('./figures');
+const { Figures, heading, machine, treeTime } = require('./figures');
 
 const rows = fs.readdirSync(path.join(__dirname, 'rows')).map((name) => path.basename(name, '.js')).sort();
 const { values: options, positionals } = parseArgs({
@@ -20,26 +20,33 @@ if (options.list || unknown !== undefined) {
   process.exit(unknown === undefined ? 0 : 1);
 }
 
+/** Durable, as PostgreSQL is by itself; tests turn that off. */
+class Durable extends Postgres {
+  restart() { return super.restart(['fsync=on', 'autovacuum=on']); }
+}
+
 // One server for all rows; each makes a database.
-const server = new Postgres(null, 'bench');
+const server = new Durable(null, 'bench');
 server.database = 'bench';
 before(async () => {
   await server.start();
   process.env.MATRIX_SYNC_PG = server.socket;
+  const settings = server.query("SELECT name, setting FROM pg_settings WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'autovacuum', 'shared_buffers') ORDER BY name");
+  console.log(`PostgreSQL: ${settings.map((each) => each.join(' ')).join(', ')}`);
+  console.log(heading());
 });
 after(() => server.end());
 
 const all = [];
 console.log(`${os.cpus().length} CPUs (${os.cpus()[0].model.trim()}), ${new Date().toISOString()}`);
-console.log(heading());
 for (const name of positionals.length > 0 ? positionals : rows) {
   test(name, async () => {
     const figures = new Figures(name, Number(options.runs));
-    const before = machine();
-    const own = await require(`./rows/${name}`)(figures);
-    const after = machine();
-    // What the row started is not told apart from others; a row that measures CPU itself says how much of it was its own.
-    console.log(`# ${name}: the machine was busy to ${((100 * (after.busy - before.busy)) / (after.all - before.all)).toFixed(0)} %${own ? `; ${own}` : ''}`);
+    const before = { ...machine(), own: treeTime(process.pid) };
+    const more = await require(`./rows/${name}`)(figures);
+    const after = { ...machine(), own: treeTime(process.pid) };
+    const share = (of) => `${((100 * (after[of] - before[of])) / (after.all - before.all)).toFixed(0)} %`;
+    console.log(`# ${name}: the machine was busy to ${share('busy')}, ${share('own')} by this row${more ? `; ${more}` : ''}`);
     all.push(...figures.all);
     if (options.json) fs.writeFileSync(options.json, `${JSON.stringify(all, null, 1)}\n`);
   }, { limit: 1_800_000 });
