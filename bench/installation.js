@@ -12,7 +12,6 @@ const { Remote } = require('./process');
 const { cpuTime, treeTime, now, sum } = require('./figures');
 
 const workers = 2;                // of each nginx: a worker with 5,000 devices would need more open files than there may be
-const enough_to_plan = 500;       // devices
 
 class Installation {
   constructor(hosts) {
@@ -24,12 +23,13 @@ class Installation {
     this.clients = new Remote(path.join(__dirname, 'clients.js'));
     this.homeserverPort = await this.homeserver.call('listen');
     await this.postgres.start();
-    const url = `http://127.0.0.1:${this.homeserverPort}`;
+    const upstream = `upstream homeserver { server 127.0.0.1:${this.homeserverPort}; keepalive 8192; }`;
     this.hosts = this.hosts.map(() => this.nginx({
-      http: `matrix_sync_database "${this.postgres.conninfo()}";`, server: `location = ${at} { matrix_sync ${url}; } location = /status { matrix_sync_status; }`,
+      http: `${upstream} matrix_sync_database "${this.postgres.conninfo()}";`,
+      server: `location = ${at} { matrix_sync http://homeserver; } location = /status { matrix_sync_status; }`,
     }));
     this.direct = this.nginx({
-      http: `upstream homeserver { server 127.0.0.1:${this.homeserverPort}; keepalive 8192; }`,
+      http: upstream,
       server: `location = ${at} { proxy_pass http://homeserver; proxy_http_version 1.1; proxy_set_header Connection ""; }`,
     });
     for (const nginx of [...this.hosts, this.direct]) await nginx.start();
@@ -48,17 +48,11 @@ class Installation {
     await this.resting('direct', devices);
   }
 
-  /** Clients of the module. PostgreSQL plans for tables as they are, few rows in a new database, and keeps to that until they are analyzed. */
+  /** Clients of the module. */
   async connect({ size, devices }) {
     await this.clients.call('make', 'module', { ports: this.hosts.map(({ port }) => port), size, devices });
-    for (const count of [enough_to_plan, devices]) {
-      await this.clients.call('begin', 'module', count);
-      this.postgres.query('ANALYZE');
-    }
+    await this.clients.call('begin', 'module', devices);
     await this.clients.call('listen', 'module');
-    await this.resting('module', devices);
-    await this.delays('module', { rate: 50, count: Math.ceil(devices / size) * Math.ceil((4 * enough_to_plan) / devices) });
-    this.postgres.query('ANALYZE');
     await this.resting('module', devices);
   }
 

@@ -73,6 +73,35 @@ test('rooms are usable as they arrive', async () => {
   assert.equal(device.since, device.batch(0));
 });
 
+test('all members of a large room: behind the rooms, each as it is now', async () => {
+  const device = s.homeserver.device();
+  const { opened, open } = gate();
+  const room = matrix.roomId();
+  const name = (i) => `@m${i}:hs.test`;
+  const members = Array.from({ length: 3000 }, (_, i) => matrix.member(name(i), 'join', { content: { membership: 'join', displayname: `Member ${i} ${'x'.repeat(400)}` } }));
+  const renamed = matrix.member(name(7), 'join', { content: { membership: 'join', displayname: 'New' }, unsigned: { replaces_state: members[7].event_id } });
+  const part = matrix.room(device.user_id, [matrix.message('hello', { sender: name(5) }), renamed]);
+  part.state.events.push(...members);
+  part.summary = { 'm.heroes': [name(0), name(1)], 'm.joined_member_count': 3001, 'm.invited_member_count': 0 };
+  device.initial = (next) => (async function* answer() {
+    yield `{"rooms":{"join":{"${room}":${JSON.stringify(part)}}}`;
+    await opened;
+    yield `,"next_batch":"${next}"}`;
+  })();
+  const known = (json) => Object.fromEntries(json.room.state_after.events.filter(({ type }) => type === 'm.room.member').map((event) => [event.state_key, event.content.displayname]));
+  const session = s.session(device);
+  const first = await session.sync({ room: { room_id: room } });
+  assert.equal(first.partial, true);
+  assert.deepEqual(Object.keys(known(first)).sort(), [device.user_id, name(0), name(1), name(5), name(7)].sort(), 'who is shown does not wait for the others');
+  assert.equal(known(first)[name(7)], 'New');
+  open();
+  await session.syncUntil((json) => json.partial === undefined);
+  device.push(matrix.join({ [room]: matrix.more(matrix.message('from somebody else', { sender: name(2998) }), matrix.message('again', { sender: name(7) })) }));
+  const { [name(7)]: newest, [name(2998)]: other } = known(await session.syncUntil((json) => json.room?.timeline));
+  assert.equal(newest ?? 'New', 'New');
+  assert.match(other, /^Member 2998 /);
+});
+
 test('many clients at once: one poll, one whoami (rule 1)', async () => {
   const device = s.homeserver.device();
   const answers = await Promise.all(Array.from({ length: 20 }, () => s.session(device).ask({ to_device: {} })));

@@ -118,6 +118,7 @@ void Ingestion::plan_rooms() {
             const RoomPart& part = piece.rooms[j];
             RoomWork& work = work_of(i, part.room);
             work.steps.push_back({&part, !piece.from, false, piece.rest ? piece.rest->next_batch : ""});
+            work.members_only = part.members_only;
             if (!part.broken.empty()) work.failure = part.broken;
             if (!delivery.refused.empty() && !delivery.refused[j].empty()) work.failure = delivery.refused[j];
         }
@@ -273,6 +274,7 @@ void Ingestion::take_aside(const Rows& rows) {
     for (std::size_t row = rows.size(); row-- > 0;) {
         RoomId room{std::string(rows.text(row, 1))};
         RoomWork& work = *works.at({DeviceKey{rows.bigint(row, 0)}, room});
+        if (work.members_only) continue;
         RoomPart part = parse_room(std::move(room), Section{rows.smallint(row, 3)}, rows.text(row, 5));
         add_aside(work, rows.bigint(row, 2), std::move(part), rows.maybe_text(row, 4));
     }

@@ -89,6 +89,7 @@ class Ingestion {
         std::size_t delivery = 0;
         RoomId room;
         RoomKey key;
+        bool members_only = false;
         KnownEntries known;
         KnownEntries known_at_first;  ///< before any step
         std::vector<Step> steps;

@@ -3,6 +3,7 @@
 
 #include "core/classic/parser.hpp"
 #include "core/devices/fetch.hpp"
+#include "core/devices/late_members.hpp"
 #include "core/devices/poller.hpp"
 #include "core/shared_work.hpp"
 
@@ -166,15 +167,21 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
                            Instant asked) {
     const Instant arrived = worker_.loop.now();
     ClassicParser parser;
+    LateMembers late(device_.user);
     const Position began = device_.end();
-    auto next_piece = [&] {
+    auto piece_of = [&](std::vector<RoomPart> rooms) {
         LogStore::Piece piece;
         piece.lease = lease;
         piece.from = since;
         piece.began = began;
         piece.asked = asked;
-        piece.rooms = parser.take_rooms();
+        piece.rooms = std::move(rooms);
         return piece;
+    };
+    auto next_rooms = [&] {
+        std::vector<RoomPart> rooms = parser.take_rooms();
+        if (!since) late.take(rooms);
+        return rooms;
     };
     // While a piece is being stored the next one is read.
     std::shared_ptr<SharedWork<bool>> storing;
@@ -185,11 +192,15 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
             if (bytes.empty()) break;
             parser.feed(bytes);
             if (parser.pending_bytes() < kMostPiece) continue;
-            LogStore::Piece piece = next_piece();
-            if (piece.rooms.empty()) continue;
+            std::vector<RoomPart> rooms = next_rooms();
+            if (rooms.empty()) continue;
             co_await stored(std::move(storing));
             storing = std::make_shared<SharedWork<bool>>(worker_.loop);
-            storing->start(ingest(credential, std::move(piece)));
+            storing->start(ingest(credential, piece_of(std::move(rooms))));
+            while (late.full()) {
+                co_await stored(std::move(storing));
+                co_await ingest(credential, piece_of(late.next()));
+            }
         }
         parser.finish();
     } catch (...) {
@@ -197,7 +208,10 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     }
     co_await stored(std::move(storing));
     if (broken_off) std::rethrow_exception(broken_off);
-    LogStore::Piece piece = next_piece();
+    std::vector<RoomPart> rooms = next_rooms();
+    if (!late.empty()) co_await ingest(credential, piece_of(std::exchange(rooms, {})));
+    while (!late.empty()) co_await ingest(credential, piece_of(late.next()));
+    LogStore::Piece piece = piece_of(std::move(rooms));
     piece.rest = std::make_unique<AnswerRest>(parser.take_rest());
     std::string next_batch = piece.rest->next_batch;
     KeyCounts known = co_await device_.read_key_counts();

@@ -1,0 +1,74 @@
+#include "core/devices/late_members.hpp"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "core/classic/parser.hpp"
+#include "core/matrix/content.hpp"
+
+namespace matrix_sync {
+
+namespace {
+
+constexpr std::size_t kMost = 12 * 1024 * 1024;
+constexpr std::size_t kChunk = 1024 * 1024;
+/// Rooms with fewer state events are not worth it.
+constexpr std::size_t kManyEvents = 100;
+
+/// Whose member events are stored with the room: who made the timeline, or is in it, and whoever a room may be named after.
+std::set<std::string> shown_users(const RoomPart& part, const std::vector<UserId>& heroes) {
+    std::set<std::string> users;
+    for (const UserId& hero : heroes) users.insert(hero.value);
+    for (const Event& event : part.timeline) {
+        users.insert(event.sender.value);
+        if (event.state_key) users.insert(*event.state_key);
+    }
+    return users;
+}
+
+}  // namespace
+
+void LateMembers::take(std::vector<RoomPart>& rooms) {
+    for (RoomPart& part : rooms) {
+        if (part.state.size() < kManyEvents) continue;
+        const auto heroes = read_summary(part.summary).heroes;
+        if (!heroes) continue;
+        std::set<std::string> shown = shown_users(part, *heroes);
+        shown.insert(user_.value);
+        auto is_late = [&](const Event& event) { return event.is_member() && !shown.contains(*event.state_key); };
+        for (const Event& event : part.state) {
+            if (is_late(event)) add(part.room, event.body);
+        }
+        std::erase_if(part.state, is_late);
+    }
+}
+
+void LateMembers::add(const RoomId& room, const std::string& event) {
+    const bool fits = !chunks_.empty() && chunks_.back().room == room && chunks_.back().events.size() + event.size() < kChunk;
+    if (!fits) chunks_.push_back({room, ""});
+    std::string& events = chunks_.back().events;
+    const std::size_t before = events.size();
+    if (before > 0) events += ',';
+    events += event;
+    bytes_ += events.size() - before;
+}
+
+bool LateMembers::full() const {
+    return bytes_ > kMost;
+}
+
+std::vector<RoomPart> LateMembers::next() {
+    std::vector<RoomPart> rooms;
+    for (std::size_t bytes = 0; !chunks_.empty() && (rooms.empty() || bytes + chunks_.front().events.size() < kChunk);) {
+        Chunk chunk = std::move(chunks_.front());
+        chunks_.pop_front();
+        bytes += chunk.events.size();
+        bytes_ -= chunk.events.size();
+        rooms.push_back(parse_room(std::move(chunk.room), Section::join, R"({"state":{"events":[)" + chunk.events + "]}}"));
+        rooms.back().members_only = true;
+    }
+    return rooms;
+}
+
+}  // namespace matrix_sync

@@ -1,0 +1,37 @@
+// A homeserver that does not load members lazily sends all members of all rooms with a first answer. Those that no list of rooms shows are
+// put off until the rooms are stored, so that whoever waits for the list waits for rooms only.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "core/classic/answer.hpp"
+
+namespace matrix_sync {
+
+class LateMembers {
+  public:
+    explicit LateMembers(UserId user) : user_(std::move(user)) {}
+
+    /// Takes them out of the rooms, of which each comes whole.
+    void take(std::vector<RoomPart>& rooms);
+    bool empty() const { return chunks_.empty(); }
+    /// There are so many that some have to be stored now.
+    bool full() const;
+    /// About 1 MB of the oldest. Not when empty().
+    std::vector<RoomPart> next();
+
+  private:
+    struct Chunk {
+        RoomId room;
+        std::string events;  ///< as in an array
+    };
+    void add(const RoomId& room, const std::string& event);
+
+    UserId user_;
+    std::deque<Chunk> chunks_;
+    std::size_t bytes_ = 0;
+};
+
+}  // namespace matrix_sync
