@@ -3,9 +3,9 @@
 'use strict';
 
 const { execFileSync, spawnSync } = require('node:child_process');
-const { Stage } = require('../../t/lib/stage');
 const { bin, env } = require('../../t/lib/postgres');
 const { took } = require('../figures');
+const { staged } = require('../staged');
 const { shapes, account, firstPoll } = require('../accounts');
 
 const most = {
@@ -14,16 +14,10 @@ const most = {
 };
 
 /** Milliseconds until a first page is there, and until everything is; and what COPY takes for the same rows. */
-async function once(initial, copies) {
-  const stage = new Stage({ level: 'warn', directives: 'matrix_sync_first_poll_timeout 50ms;' });
-  await stage.start();
-  try {
-    const { page, complete } = await firstPoll(stage, initial);
-    return { page, complete, copy: copies && (await copy(stage.postgres)) };
-  } finally {
-    await stage.end();
-  }
-}
+const once = (initial, copies) => staged(async (stage) => {
+  const { page, complete } = await firstPoll(stage, initial);
+  return { page, complete, copy: copies && (await copy(stage.postgres)) };
+}, { directives: 'matrix_sync_first_poll_timeout 50ms;' });
 
 async function copy(postgres) {
   const dump = (...options) => execFileSync(`${bin}/pg_dump`, [...options, '-d', postgres.conninfo()], { env, maxBuffer: 1 << 30 });
