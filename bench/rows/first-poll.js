@@ -8,10 +8,7 @@ const { took } = require('../figures');
 const { staged } = require('../staged');
 const { shapes, account, firstPoll } = require('../accounts');
 
-const most = {
-  '500 rooms x 100 members': { whole: 1000, lazy: 1000 },
-  '3,000 rooms, one of 20,000 members': { whole: 4000, lazy: 2000 },
-};
+const most = { '500 rooms': { whole: 1000, lazy: 1000 }, '3,000 rooms': { whole: 4000, lazy: 2000 } };
 
 /** Milliseconds until a first page is there, and until everything is; and what COPY takes for the same rows. */
 const once = (initial, copies) => staged(async (stage) => {

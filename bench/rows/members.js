@@ -41,24 +41,25 @@ function written(postgres, xid) {
   return { began: rows('IS NULL'), ended: rows('IS NOT NULL') };
 }
 
-/** All the changes come; those of the first poll are news to a session. Gives its request for them. */
+/** Some changes come and are news to a session. Gives its request for them, and the transaction before them. */
 async function change({ stage, device, room, figures, title }) {
   const { session } = await begun({ stage, device, room }, 'by_name');
   const xid = stage.postgres.value('SELECT txid_current()');
   device.push(room.changes(0, changes_in_poll, true));
   await device.stored();
   const { began, ended } = written(stage.postgres, xid);
+  assert.deepEqual({ began, ended }, { began: changes_in_poll, ended: changes_in_poll });
   figures.note(`${title}: rows that ${changes_in_poll} changes begin`, '', [began], [], { most: changes_in_poll });
-  figures.note(`${title}: rows that they end`, '', [ended], [], { most: changes_in_poll });
   const { json } = await session.ask('', { timeout: 0 });
   assert.equal(json.room_members.events.length, changes_in_poll);
-  return request(session);
+  return { news: request(session), xid };
 }
 
-/** Until a snapshot is as old as its pages are asked for. The changes are far enough from each other that each is of another member. */
-async function age({ device, room }) {
+/** More of them, so far from each other that each is of another member. */
+async function changeMore({ stage, device, room }, xid) {
   for (let poll = 1; poll < polls; poll++) device.push(room.changes(poll * changes_in_poll * 17, changes_in_poll, false));
   await device.stored();
+  assert.equal(written(stage.postgres, xid).began, polls * changes_in_poll);
 }
 
 async function measure(it, name, asked, cpu_most) {
@@ -93,9 +94,9 @@ module.exports = (figures) => staged(async (stage) => {
       later[sort] = await walk(it, sort);
       later[sort].before = await later[sort].users();
     }
-    const changed = await change(it);
-    await measure(it, `${changes_in_poll} changes`, changed);
-    await age(it);
+    const { news, xid } = await change(it);
+    await measure(it, `${changes_in_poll} changes`, news);
+    await changeMore(it, xid);
     for (const [sort, { request: asked, users, before }] of Object.entries(later)) {
       assert.deepEqual(await users(), before, 'the page is as the snapshot has it');
       await measure(it, `page ${later_page} ${sort}, ${polls * changes_in_poll} changes old`, asked, page_cpu.later);

@@ -1,4 +1,5 @@
-// What a first poll takes of the worker's memory while it comes, and how long others wait for that worker meanwhile.
+// What a first poll takes of the worker's memory over that of an idle one, and how long others wait for the worker meanwhile: with a client
+// that looks at no room, and with one that looks at its room list all the time, which is then in the worker's cache.
 'use strict';
 
 const fs = require('node:fs');
@@ -27,7 +28,15 @@ function long(bytes) {
 const peak = (pid) => 1024 * Number(/^VmHWM:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);
 const forget = (pid) => fs.writeFileSync(`/proc/${pid}/clear_refs`, '5');
 
-const once = (initial) => staged(async (stage) => {
+/** A first poll whose client looks at no room. */
+async function unseen(stage, initial) {
+  const device = stage.homeserver.device(user);
+  device.initial = initial;
+  const session = stage.session(device);
+  while ((await session.sync({}, { timeout: 1000 })).partial);
+}
+
+const once = (initial, poll) => staged(async (stage) => {
   const [worker] = stage.nginx.workerPids();
   const other = stage.session(stage.homeserver.device());
   await other.sync({ to_device: {} });
@@ -35,19 +44,21 @@ const once = (initial) => staged(async (stage) => {
   await load({ port: stage.port, requests, seconds: 1 });
   const idle = stage.nginx.memory(worker);
   forget(worker);
-  const over = firstPoll(stage, initial);
+  const over = poll(stage, initial);
   const { p99 } = await load({ port: stage.port, requests, seconds: 600, pace, over });
   await over;
   return { grown: (peak(worker) - idle) / megabyte, p99 };
 }, { directives: 'matrix_sync_first_poll_timeout 50ms;' });
 
 module.exports = async function memoryPoll(figures) {
-  const polls = [...Object.entries(shapes).map(([name, shape]) => [name, account(shape, false).initial]), ['long messages', long(100 * megabyte)]];
+  const polls = [...Object.entries(shapes).map(([name, shape]) => [name, account(shape, false).initial]), ['Long messages', long(100 * megabyte)]];
   for (const [name, initial] of polls) {
-    const runs = [];
-    for (let run = 0; run < Math.min(figures.runs, 3); run++) runs.push(await once(initial));
-    const title = `${name} (${(initial('').length / 1e6).toFixed(0)} MB)`;
-    figures.note(`${title}: memory over idle`, 'MB', runs.map(({ grown }) => grown), [], { most: 32 });
-    figures.note(`${title}: others, 99 %`, 'ms', runs.map(({ p99 }) => p99), [], { most: 20 });
+    const size = `(${(initial('').length / 1e6).toFixed(0)} MB)`;
+    for (const [poll, who] of [[unseen, ''], [firstPoll, ', list seen']]) {
+      const runs = [];
+      for (let run = 0; run < Math.min(figures.runs, 3); run++) runs.push(await once(initial, poll));
+      figures.note(`${name} ${size}${who}: memory`, 'MB', runs.map(({ grown }) => grown), [], poll === unseen ? { most: 32 } : {});
+      figures.note(`${name} ${size}${who}: others, 99 %`, 'ms', runs.map(({ p99 }) => p99), [], { most: 20 });
+    }
   }
 };
