@@ -50,11 +50,24 @@ function account(shape, lazy) {
   return { rooms, space: rooms.at(-1), initial: (next_batch) => `${text.slice(0, -1)},"next_batch":${JSON.stringify(next_batch)}}` };
 }
 
-/** A new device's first poll: {device, session, page, complete}, the milliseconds until a first page is there, and until everything is. */
-async function firstPoll(stage, initial) {
+/** A new device of the user, and a session that has not asked for anything yet. */
+function begin(stage, initial) {
   const device = stage.homeserver.device(user);
   device.initial = initial;
-  const session = stage.session(device);
+  return { device, session: stage.session(device) };
+}
+
+/** The same once its first poll has ended, with nobody looking. */
+async function polled(stage, initial) {
+  const { device, session } = begin(stage, initial);
+  while ((await session.sync('', { timeout: 1000 })).partial);
+  await device.stored();
+  return { device, session };
+}
+
+/** The milliseconds until a first page of the room list is there, and until everything is: {page, complete}. */
+async function firstPoll(stage, initial) {
+  const { session } = begin(stage, initial);
   const begun = now();
   const times = {};
   for (let body = { room_list: { p: { limit: 20 } } }; !times.complete; body = { room_list: { p: { since: '1' } } }) {
@@ -63,7 +76,7 @@ async function firstPoll(stage, initial) {
     if (!answer.partial) times.complete = now() - begun;
     else await pause(20);
   }
-  return { device, session, ...times };
+  return times;
 }
 
 /** A room and its members' newest events, each of which says what it replaced, as homeservers do. */
@@ -102,4 +115,4 @@ class Crowd {
   }
 }
 
-module.exports = { user, shapes, largest, account, members, firstPoll, Crowd };
+module.exports = { user, shapes, largest, account, members, polled, firstPoll, Crowd };

@@ -2,7 +2,7 @@
 'use strict';
 
 const { staged } = require('../staged');
-const { account, largest, members, firstPoll } = require('../accounts');
+const { account, largest, members, polled } = require('../accounts');
 const { load } = require('../wrk');
 const { took } = require('../figures');
 
@@ -10,13 +10,13 @@ const member_count = 20_000;
 
 module.exports = (figures) => staged(async (stage) => {
   const { rooms, initial } = account(largest, true);
-  const { session } = await firstPoll(stage, initial);
+  const { session } = await polled(stage, initial);
   const first = [], next = [];
   for (const room_id of rooms.slice(0, figures.runs)) {
     // Made before it is asked for.
     const raw = Buffer.from(JSON.stringify({ chunk: members(room_id, member_count) }));
     stage.homeserver.fail((seen) => seen.path.endsWith('/members'), { raw });
-    const look = { room_list: null, room_members: { room_id, p: { since: '1' } } };
+    const look = { room_members: { room_id, p: { since: '1' } } };
     first.push(await took(() => session.sync(look, { timeout: 0 })));
     const requests = [[session.target({ timeout: 0 }), session.token, JSON.stringify(look)]];
     next.push((await load({ port: stage.port, requests })).ms);

@@ -12,8 +12,8 @@ const most = { '500 rooms': { whole: 1000, lazy: 1000 }, '3,000 rooms': { whole:
 
 /** Milliseconds until a first page is there, and until everything is; and what COPY takes for the same rows. */
 const once = (initial, copies) => staged(async (stage) => {
-  const { page, complete } = await firstPoll(stage, initial);
-  return { page, complete, copy: copies && (await copy(stage.postgres)) };
+  const times = await firstPoll(stage, initial);
+  return { ...times, copy: copies && (await copy(stage.postgres)) };
 }, { directives: 'matrix_sync_first_poll_timeout 50ms;' });
 
 async function copy(postgres) {

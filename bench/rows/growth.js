@@ -5,7 +5,7 @@ const assert = require('node:assert/strict');
 const matrix = require('../../t/lib/matrix');
 const { until } = require('../../t/lib/tap');
 const { staged } = require('../staged');
-const { user, account, firstPoll, Crowd } = require('../accounts');
+const { account, polled, Crowd } = require('../accounts');
 const { cpuTime } = require('../figures');
 
 const factors = [1, 4, 16];
@@ -22,7 +22,7 @@ async function spent(stage, run) {
 /** The first poll of so many rooms with ten members each. */
 async function ingest(stage, rooms) {
   const { initial } = account([[rooms, 10]], false);
-  return spent(stage, async () => (await firstPoll(stage, initial)).device.stored());
+  return spent(stage, () => polled(stage, initial));
 }
 
 /** One message to so many devices, whose clients wait for it. */
@@ -53,11 +53,7 @@ async function fanOut(stage, devices) {
 async function members(stage, count) {
   const room = new Crowd(count);
   stage.homeserver.rooms[room.room_id] = room;
-  const device = stage.homeserver.device(user);
-  device.initial = room.firstPoll();
-  const session = stage.session(device);
-  await session.sync();
-  await device.stored();
+  const { session } = await polled(stage, room.firstPoll());
   return spent(stage, async () => {
     const { room_members } = await session.sync({ room_members: { room_id: room.room_id, p: { since: '1' } } });
     assert.equal(room_members.p.count, count);
@@ -67,8 +63,7 @@ async function members(stage, count) {
 /** The first page of a list of so many rooms, each time after an event. */
 async function list(stage, count) {
   const { rooms, initial } = account([[count, 10]], true);
-  const { device, session } = await firstPoll(stage, initial);
-  await device.stored();
+  const { device, session } = await polled(stage, initial);
   const ms = await spent(stage, async () => {
     for (let i = 0; i < repeats; i++) {
       device.push(matrix.join({ [rooms[i]]: matrix.more(matrix.message('news')) }));

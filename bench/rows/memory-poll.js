@@ -5,7 +5,7 @@
 const fs = require('node:fs');
 const matrix = require('../../t/lib/matrix');
 const { staged } = require('../staged');
-const { user, shapes, account, firstPoll } = require('../accounts');
+const { user, shapes, account, polled, firstPoll } = require('../accounts');
 const { load } = require('../wrk');
 
 const megabyte = 1 << 20;
@@ -28,14 +28,6 @@ function long(bytes) {
 const peak = (pid) => 1024 * Number(/^VmHWM:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);
 const forget = (pid) => fs.writeFileSync(`/proc/${pid}/clear_refs`, '5');
 
-/** A first poll whose client looks at no room. */
-async function unseen(stage, initial) {
-  const device = stage.homeserver.device(user);
-  device.initial = initial;
-  const session = stage.session(device);
-  while ((await session.sync({}, { timeout: 1000 })).partial);
-}
-
 const once = (initial, poll) => staged(async (stage) => {
   const [worker] = stage.nginx.workerPids();
   const other = stage.session(stage.homeserver.device());
@@ -54,10 +46,10 @@ module.exports = async function memoryPoll(figures) {
   const polls = [...Object.entries(shapes).map(([name, shape]) => [name, account(shape, false).initial]), ['Long messages', long(100 * megabyte)]];
   for (const [name, initial] of polls) {
     const size = `(${(initial('').length / 1e6).toFixed(0)} MB)`;
-    for (const [poll, who] of [[unseen, ''], [firstPoll, ', list seen']]) {
+    for (const [poll, who] of [[polled, ''], [firstPoll, ', list seen']]) {
       const runs = [];
       for (let run = 0; run < Math.min(figures.runs, 3); run++) runs.push(await once(initial, poll));
-      figures.note(`${name} ${size}${who}: memory`, 'MB', runs.map(({ grown }) => grown), [], poll === unseen ? { most: 32 } : {});
+      figures.note(`${name} ${size}${who}: memory`, 'MB', runs.map(({ grown }) => grown), [], poll === polled ? { most: 32 } : {});
       figures.note(`${name} ${size}${who}: others, 99 %`, 'ms', runs.map(({ p99 }) => p99), [], { most: 20 });
     }
   }

@@ -2,11 +2,11 @@
 'use strict';
 
 const { staged } = require('../staged');
-const { account, largest, firstPoll } = require('../accounts');
+const { account, largest, polled } = require('../accounts');
 const { took } = require('../figures');
 
 module.exports = (figures) => staged(async (stage) => {
-  const { device, session } = await firstPoll(stage, account(largest, true).initial);
+  const { device, session } = await polled(stage, account(largest, true).initial);
   const { next } = session;
   const answered = (since, body) => async () => {
     await device.stored();

@@ -4,7 +4,7 @@
 const assert = require('node:assert/strict');
 const matrix = require('../../t/lib/matrix');
 const { staged } = require('../staged');
-const { account, largest, firstPoll } = require('../accounts');
+const { account, largest, polled } = require('../accounts');
 const { load } = require('../wrk');
 
 const limit = 20;
@@ -21,8 +21,7 @@ async function measure(figures, stage, name, session, body) {
 
 module.exports = (figures) => staged(async (stage) => {
   const { rooms, space, initial } = account(largest, true);
-  const { device } = await firstPoll(stage, initial);
-  await device.stored();
+  const { device } = await polled(stage, initial);
   stage.postgres.query('ANALYZE');
   for (const sort of ['by_recency', 'by_name', 'by_highlight_count', 'by_notification_count', 'by_space_order']) {
     const session = stage.session(device);

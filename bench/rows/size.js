@@ -7,7 +7,7 @@ const { randomBytes } = require('node:crypto');
 const matrix = require('../../t/lib/matrix');
 const { until } = require('../../t/lib/tap');
 const { staged } = require('../staged');
-const { account, largest, firstPoll } = require('../accounts');
+const { account, largest, polled } = require('../accounts');
 const { sum } = require('../figures');
 
 const event_count = 50_000;
@@ -52,12 +52,12 @@ module.exports = (figures) => staged(async (stage) => {
   const empty = size(stage);
   const { rooms, initial } = account(largest, false);
   const events = Object.values(JSON.parse(initial('')).rooms.join).flatMap(({ state, timeline }) => [...state.events, ...timeline.events]);
-  const { device, session } = await firstPoll(stage, initial);
+  const { device, session } = await polled(stage, initial);
   note('3,000 rooms with all members', empty, sum(events.map(bytes)), { ratio: 1.5 });
   stage.postgres.query('ANALYZE');
 
   let over = false;
-  const client = (async () => { while (!over) await session.sync({ room_list: null }, { timeout: 1000 }); })();
+  const client = (async () => { while (!over) await session.sync('', { timeout: 1000 }); })();
   const before = size(stage);
   const came = await day(device, rooms.slice(-busy));
   note("a twentieth of a day's traffic adds", before, came);
