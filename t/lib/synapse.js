@@ -3,7 +3,7 @@
 // Programs are unpacked once for all test files (tools/synapse), the data is this file's own.
 'use strict';
 
-const { spawn } = require('node:child_process');
+const { spawn, execFileSync } = require('node:child_process');
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
@@ -13,6 +13,9 @@ const { until, after, onFailure } = require('./tap');
 
 const top = path.join(__dirname, '../..');
 const programs = process.env.MATRIX_SYNC_SYNAPSE || path.join(top, 'run/synapse');
+
+/** Fetches the programs if they are not there, which takes longer than listen() waits. */
+const unpack = () => execFileSync(path.join(top, 'tools/synapse'), ['--unpack', programs], { stdio: 'ignore' });
 
 let transactions = 0;
 
@@ -142,4 +145,4 @@ function realHomeserver(stage) {
   return synapse;
 }
 
-module.exports = { Synapse, Account, realHomeserver };
+module.exports = { unpack, Synapse, Account, realHomeserver };
