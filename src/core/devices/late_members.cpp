@@ -11,8 +11,8 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::size_t kMost = 12 * 1024 * 1024;
-constexpr std::size_t kChunk = 1024 * 1024;
+constexpr std::size_t kMost = 8 * 1024 * 1024;
+constexpr std::size_t kChunk = 256 * 1024;
 /// Rooms with fewer state events are not worth it.
 constexpr std::size_t kManyEvents = 100;
 

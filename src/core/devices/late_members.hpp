@@ -19,7 +19,7 @@ class LateMembers {
     bool empty() const { return chunks_.empty(); }
     /// There are so many that some have to be stored now.
     bool full() const;
-    /// About 1 MB of the oldest. Not when empty().
+    /// About a quarter of a megabyte of the oldest. Not when empty().
     std::vector<RoomPart> next();
 
   private:
