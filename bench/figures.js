@@ -69,6 +69,9 @@ const columns = [
   ['met', 4, (f) => (f.met === undefined ? '' : f.met ? 'yes' : 'no')],
 ];
 const line = (figure) => columns.map(([, width, text]) => (width < 0 ? text(figure).padEnd(-width) : text(figure).padStart(width))).join(' ');
+/** What a table shows of a figure, column by column, and the columns' titles. */
+const written = (figure) => columns.map(([, , text]) => text(figure));
+const titles = columns.map(([title]) => title);
 const heading = () => columns.map(([title, width]) => (width < 0 ? title.padEnd(-width) : title.padStart(width))).join(' ');
 
 /** CPU time of the whole machine so far, in milliseconds: {busy, all}. */
@@ -78,4 +81,4 @@ function machine() {
   return { busy: all - sum(times.map(({ idle }) => idle)), all };
 }
 
-module.exports = { Figures, heading, machine, median, quantile, sum, now, pause, cpuTime, treeTime, took };
+module.exports = { Figures, heading, written, titles, machine, median, quantile, sum, now, pause, cpuTime, treeTime, took };
