@@ -90,11 +90,15 @@ test('all members of a large room: behind the rooms, each as it is now', async (
   })();
   const known = (json) => Object.fromEntries(json.room.state_after.events.filter(({ type }) => type === 'm.room.member').map((event) => [event.state_key, event.content.displayname]));
   const session = s.session(device);
+  const required = s.session(device);
+  const asked = await required.sync({ room: { room_id: room, required_state: [['m.room.member', name(1234)]] } });
+  assert.equal(asked.partial, true);
+  assert.equal(known(asked)[name(1234)], undefined);
   const first = await session.sync({ room: { room_id: room } });
-  assert.equal(first.partial, true);
   assert.deepEqual(Object.keys(known(first)).sort(), [device.user_id, name(0), name(1), name(5), name(7)].sort(), 'who is shown does not wait for the others');
   assert.equal(known(first)[name(7)], 'New');
   open();
+  assert.match(known(await required.syncUntil((json) => json.room?.state_after?.events.length))[name(1234)], /^Member 1234 /);
   await session.syncUntil((json) => json.partial === undefined);
   device.push(matrix.join({ [room]: matrix.more(matrix.message('from somebody else', { sender: name(2998) }), matrix.message('again', { sender: name(7) })) }));
   const { [name(7)]: newest, [name(2998)]: other } = known(await session.syncUntil((json) => json.room?.timeline));

@@ -58,7 +58,7 @@ const Statement get_aside{"ingest_get_aside", R"sql(
 const Statement get_rows{"ingest_get_rows", "SELECT d.device, " MATRIX_SYNC_ROOM_COLUMNS R"sql(
     FROM unnest($1::bigint[], $2::text[]) AS w (device, room_id)
     JOIN room r ON r.room_id = w.room_id
-    JOIN device_room d ON d.device = w.device AND d.room = r.id
+    CROSS JOIN LATERAL (SELECT * FROM device_room WHERE device = w.device AND room = r.id OFFSET 0) AS d
     LEFT JOIN room_state s ON s.id = d.state
 )sql"};
 

@@ -187,6 +187,7 @@ class Ingestion {
     // ingest_looks.cpp
     Task<void> read_direct_rooms();
     void change_row(RoomWork& work, Position entries_end);
+    void change_members(RoomWork& work);
     void put_receipts();
     void put_room_account_data();
     Task<void> leave_rows(std::size_t delivery, const std::map<RoomKey, Position>& left);

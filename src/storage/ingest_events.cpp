@@ -36,7 +36,7 @@ const Statement insert_redactions{"ingest_insert_redactions", R"sql(
     INSERT INTO redaction (room, target, ref)
     SELECT w.room, w.target, e.ref
     FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (room, target, event_id)
-    JOIN event e ON e.event_id = w.event_id AND e.room = w.room
+    JOIN event e ON e.event_id = w.event_id AND e.room + 0 = w.room
     ORDER BY w.room, w.target
     ON CONFLICT (room, target) DO NOTHING
 )sql"};
@@ -51,7 +51,7 @@ const Statement find_unredacted{"ingest_find_unredacted", R"sql(
     SELECT e.ref, e.body, coalesce(r.version, '1'), because.body, e.room, e.type, e.state_key
     FROM unnest($1::bigint[], $2::text[]) AS w (room, event_id)
     JOIN redaction x ON x.room = w.room AND x.target = w.event_id
-    JOIN event e ON e.event_id = w.event_id AND e.room = w.room
+    JOIN event e ON e.event_id = w.event_id AND e.room + 0 = w.room
     JOIN event because ON because.ref = x.ref
     JOIN room r ON r.id = w.room
     WHERE NOT e.redacted

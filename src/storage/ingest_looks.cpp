@@ -289,6 +289,15 @@ void Ingestion::change_row(RoomWork& work, Position entries_end) {
     end.rooms[row.key] = std::move(row);
 }
 
+/// No entry tells of them.
+void Ingestion::change_members(RoomWork& work) {
+    if (!work.row) return;
+    Changes changes;
+    changes.members = true;
+    changes.place(*work.row, next_position(work.delivery));
+    end_of(work.delivery).rooms[work.key] = *work.row;
+}
+
 void Ingestion::put_receipts() {
     if (receipts_.empty()) return;
     std::vector<std::int64_t> devices, rooms, seqs;

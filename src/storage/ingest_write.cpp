@@ -130,8 +130,11 @@ void Ingestion::write_rooms(std::size_t delivery) {
     for (RoomWork& work : works_) {
         if (work.delivery != delivery) continue;
         if (work.members_only) {
-            if (!work.failure.empty())
+            if (work.failure.empty()) {
+                change_members(work);
+            } else {
                 lines_.push_back(end_of(delivery).name + ": members of room " + work.room.value + " are left out: " + work.failure);
+            }
             continue;
         }
         std::vector<std::int64_t> done = work.aside;

@@ -102,7 +102,7 @@ const Statement get_typing{"logs_get_typing", "SELECT " MATRIX_SYNC_ENTRY_COLUMN
 )sql"};
 
 const Statement get_changed_rooms{"logs_get_changed_rooms", "SELECT " MATRIX_SYNC_ROOM_COLUMNS " FROM " MATRIX_SYNC_ROOM_TABLES R"sql(
-    WHERE d.device = $1::bigint AND d.seq > $2::bigint ORDER BY d.seq
+    WHERE d.device = $1::bigint AND d.seq > $2::bigint AND d.seq > 0 ORDER BY d.seq
 )sql"};
 
 Params of_device(DeviceKey device) {

@@ -32,7 +32,7 @@ const Statement insert_events{"member_fetch_insert_events", R"sql(
 const Statement find_unredacted{"member_fetch_find_unredacted", R"sql(
     SELECT e.ref, e.body, coalesce(r.version, '1'), because.body
     FROM redaction x
-    JOIN event e ON e.event_id = x.target AND e.room = x.room
+    JOIN event e ON e.event_id = x.target AND e.room + 0 = x.room
     JOIN event because ON because.ref = x.ref
     JOIN room r ON r.id = x.room
     WHERE x.room = $1::bigint AND x.target = ANY ($2::text[]) AND NOT e.redacted

@@ -42,16 +42,16 @@ const Statement get_changes{"member_rows_get_changes", R"sql(
     ), cut AS MATERIALIZED (
         SELECT least(
             (SELECT version FROM list),
-            (SELECT since FROM member WHERE room = $1::bigint AND since > $2::bigint ORDER BY since OFFSET $3::bigint LIMIT 1),
+            (SELECT since FROM member WHERE room = $1::bigint AND since > $2::bigint AND since > 0 ORDER BY since OFFSET $3::bigint LIMIT 1),
             (SELECT until FROM member WHERE room = $1::bigint AND until > $2::bigint ORDER BY until OFFSET $3::bigint LIMIT 1)
         ) AS version
     ), change AS (
         SELECT user_id, ref, membership, sort_name, displayname, avatar_url FROM member
-        WHERE room = $1::bigint AND since > $2::bigint AND since <= (SELECT version FROM cut) AND until IS NULL
+        WHERE room = $1::bigint AND since > $2::bigint AND since > 0 AND since <= (SELECT version FROM cut) AND until IS NULL
         UNION ALL
         SELECT DISTINCT gone.user_id, NULL::bigint, NULL::smallint, NULL, NULL, NULL FROM member gone
         WHERE gone.room = $1::bigint AND gone.until > $2::bigint AND gone.until <= (SELECT version FROM cut)
-          AND NOT EXISTS (SELECT FROM member m WHERE m.room = $1::bigint AND m.user_id = gone.user_id AND m.until IS NULL)
+          AND NOT EXISTS (SELECT FROM member m WHERE m.room = $1::bigint AND m.user_id = gone.user_id AND m.until IS NULL OFFSET 0)
     )
     SELECT m.user_id, m.ref, m.membership, m.sort_name, m.displayname, m.avatar_url, cut.version, cut.version < list.version, list.complete,
            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint

@@ -40,9 +40,10 @@ const Statement delete_entries{"pruning_delete_entries", R"sql(
         FROM log WHERE device = $1::bigint AND room = ANY ($2::bigint[]) AND seq <= $3::bigint
         WINDOW newer AS (PARTITION BY room ORDER BY seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     ), deleted AS (
-        DELETE FROM log USING entry
-        WHERE log.device = $1::bigint AND log.seq = entry.seq AND old AND (gap_since OR silent OR events_since >= $4::integer)
-        RETURNING log.room
+        DELETE FROM log
+        WHERE device = $1::bigint
+          AND seq = ANY (ARRAY(SELECT seq FROM entry WHERE old AND (gap_since OR silent OR events_since >= $4::integer)))
+        RETURNING room
     )
     SELECT coalesce(array_agg(DISTINCT room), '{}') FROM deleted
 )sql"};
@@ -62,7 +63,8 @@ const Statement get_left{"pruning_get_left", R"sql(
         SELECT r.room FROM device_room r JOIN device d ON d.id = r.device
         WHERE r.device = $1::bigint AND r.section = 2 AND r.seq <= d.pruned
           AND NOT EXISTS (
-              SELECT FROM log l WHERE l.device = $1::bigint AND l.room = r.room AND l.at > now() - $3::bigint * interval '1 millisecond')
+              SELECT FROM log l WHERE l.device = $1::bigint AND l.room = r.room AND l.at > now() - $3::bigint * interval '1 millisecond'
+              OFFSET 0)
           AND NOT EXISTS (
               SELECT FROM session s JOIN snapshot p ON p.session = s.id WHERE s.device = $1::bigint AND r.room = ANY (p.rooms))
         LIMIT $2::integer

@@ -67,8 +67,8 @@ const Statement delete_members{"pruning_delete_members", R"sql(
         DELETE FROM member WHERE ctid = ANY (ARRAY(
             SELECT m.ctid FROM member m JOIN member_list l ON l.room = m.room
             WHERE m.room = $1::bigint AND m.until <= l.swept
-              AND m.until <= coalesce((SELECT min(version) FROM snapshot WHERE room = $1::bigint), m.until)
-              AND EXISTS (SELECT FROM member n WHERE n.room = m.room AND n.user_id = m.user_id AND n.since >= m.until)
+              AND m.until <= coalesce((SELECT min(version) FROM snapshot WHERE room = $1::bigint AND room <> 0), m.until)
+              AND EXISTS (SELECT FROM member n WHERE n.room = m.room AND n.user_id = m.user_id AND n.since >= m.until OFFSET 0)
             LIMIT $2::integer
         )) RETURNING 1
     )
@@ -80,15 +80,17 @@ const Statement set_list_swept{"pruning_set_list_swept", R"sql(
 )sql"};
 
 const Statement find_states{"pruning_find_states", R"sql(
-    WITH used AS MATERIALIZED (
-        SELECT state AS id FROM log WHERE room = $1::bigint
-        UNION ALL SELECT parent FROM room_state WHERE room = $1::bigint
-        UNION ALL
-        SELECT r.state FROM (SELECT DISTINCT device FROM log WHERE room = $1::bigint) AS l
-        JOIN device_room r ON r.device = l.device AND r.room = $1::bigint
-    )
-    SELECT id, unused FROM room_state s
-    WHERE room = $1::bigint AND NOT EXISTS (SELECT FROM used WHERE used.id = s.id) LIMIT $2::integer
+    SELECT id, unused FROM room_state WHERE id = ANY (ARRAY(
+        SELECT id FROM room_state WHERE room = $1::bigint
+        EXCEPT (
+            SELECT state FROM log WHERE room = $1::bigint
+            UNION ALL SELECT parent FROM room_state WHERE room = $1::bigint
+            UNION ALL
+            SELECT (SELECT state FROM device_room WHERE device = l.device AND room = $1::bigint)
+            FROM (SELECT DISTINCT device FROM log WHERE room = $1::bigint) AS l
+        )
+        LIMIT $2::integer
+    ))
 )sql"};
 
 const Statement mark_states{"pruning_mark_states", R"sql(
@@ -102,15 +104,17 @@ const Statement delete_states{"pruning_delete_states", R"sql(
 
 // A redaction stays with its room: what it redacts may come again.
 const Statement find_events{"pruning_find_events", R"sql(
-    WITH used AS MATERIALIZED (
-        SELECT unnest(events) AS ref FROM log WHERE room = $1::bigint
-        UNION ALL SELECT unnest(refs) FROM room_state WHERE room = $1::bigint
-        UNION ALL SELECT ref FROM member WHERE room = $1::bigint
-        UNION ALL SELECT ref FROM redaction WHERE room = $1::bigint
-        UNION ALL SELECT unnest(ARRAY[power_levels, creation]) FROM snapshot WHERE room = $1::bigint AND room <> 0
-    )
-    SELECT ref, unused FROM event e
-    WHERE room = $1::bigint AND NOT EXISTS (SELECT FROM used WHERE used.ref = e.ref) LIMIT $2::integer
+    SELECT ref, unused FROM event WHERE ref = ANY (ARRAY(
+        SELECT ref FROM event WHERE room = $1::bigint
+        EXCEPT (
+            SELECT unnest(events) FROM log WHERE room = $1::bigint
+            UNION ALL SELECT unnest(refs) FROM room_state WHERE room = $1::bigint
+            UNION ALL SELECT ref FROM member WHERE room = $1::bigint
+            UNION ALL SELECT ref FROM redaction WHERE room = $1::bigint
+            UNION ALL SELECT unnest(ARRAY[power_levels, creation]) FROM snapshot WHERE room = $1::bigint AND room <> 0
+        )
+        LIMIT $2::integer
+    ))
 )sql"};
 
 const Statement mark_events{"pruning_mark_events", R"sql(

@@ -18,8 +18,11 @@ const Statement get_rooms{"rooms_get_all", "SELECT " MATRIX_SYNC_ROOM_COLUMNS " 
     WHERE d.device = $1::bigint AND d.room > $2::bigint ORDER BY d.room LIMIT $3::bigint
 )sql"};
 
-const Statement get_room{"rooms_get", "SELECT " MATRIX_SYNC_ROOM_COLUMNS " FROM " MATRIX_SYNC_ROOM_TABLES R"sql(
-    WHERE d.device = $1::bigint AND r.room_id = $2::text
+const Statement get_room{"rooms_get", "SELECT " MATRIX_SYNC_ROOM_COLUMNS R"sql(
+    FROM room r
+    CROSS JOIN LATERAL (SELECT * FROM device_room WHERE device = $1::bigint AND room = r.id OFFSET 0) AS d
+    LEFT JOIN room_state s ON s.id = d.state
+    WHERE r.room_id = $2::text
 )sql"};
 
 const Statement get_receipts{"rooms_get_receipts", R"sql(

@@ -47,6 +47,7 @@ constexpr const char* heroes = R"({"m.heroes":["@m1:w","@m2:w"]})";
 START_TEST(who_is_shown_stays_and_the_others_come_later_as_they_were) {
     LateMembers late(UserId{"@m9:w"});
     std::vector<RoomPart> rooms = {room("!r:w", 200, heroes)};
+    rooms[0].state_is_after = true;
     const std::vector<Event> all = rooms[0].state;
     late.take(rooms);
     ck_assert(rooms[0].broken.empty());
@@ -57,20 +58,22 @@ START_TEST(who_is_shown_stays_and_the_others_come_later_as_they_were) {
     std::vector<RoomPart> members = late.next();
     ck_assert(late.empty());
     ck_assert_uint_eq(members.size(), 1);
-    ck_assert(members[0].members_only && members[0].broken.empty());
+    ck_assert(members[0].members_only && members[0].broken.empty() && members[0].state_is_after);
     assert_text(members[0].room.value, "!r:w");
     ck_assert_uint_eq(members[0].state.size(), 194);
     for (const Event& event : members[0].state) ck_assert(std::ranges::find(all, event) != all.end());
 }
 END_TEST
 
-START_TEST(rooms_that_are_small_or_may_be_named_after_anybody_stay_whole) {
+START_TEST(rooms_that_are_small_or_left_or_may_be_named_after_anybody_stay_whole) {
     LateMembers late(UserId{"@m9:w"});
-    std::vector<RoomPart> rooms = {room("!small:w", 50, heroes), room("!unnamed:w", 200, "{}")};
+    std::vector<RoomPart> rooms = {room("!small:w", 50, heroes), room("!unnamed:w", 200, "{}"), room("!left:w", 200, heroes)};
+    rooms[2].section = Section::leave;
     late.take(rooms);
     ck_assert(late.empty());
     ck_assert_uint_eq(rooms[0].state.size(), 51);
     ck_assert_uint_eq(rooms[1].state.size(), 201);
+    ck_assert_uint_eq(rooms[2].state.size(), 201);
 }
 END_TEST
 
@@ -101,4 +104,4 @@ START_TEST(they_come_in_pieces_and_say_when_they_are_too_many) {
 END_TEST
 
 MATRIX_SYNC_SUITE("late members", who_is_shown_stays_and_the_others_come_later_as_they_were,
-                  rooms_that_are_small_or_may_be_named_after_anybody_stay_whole, they_come_in_pieces_and_say_when_they_are_too_many)
+                  rooms_that_are_small_or_left_or_may_be_named_after_anybody_stay_whole, they_come_in_pieces_and_say_when_they_are_too_many)

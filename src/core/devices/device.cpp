@@ -126,6 +126,7 @@ void Device::apply(News news) {
     }
     for (RoomKey room : redacted) cache_.redacted(room);
     for (const RoomRow& row : news.rooms) {
+        if (row.members > end_) cache_.members_changed(row.key);
         if (all_rooms_ || loading_ || rooms_.contains(row.room)) keep(row);
     }
     for (const AccountDataEvent& event : news.account_data) {

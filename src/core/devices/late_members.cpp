@@ -31,22 +31,22 @@ std::set<std::string> shown_users(const RoomPart& part, const std::vector<UserId
 
 void LateMembers::take(std::vector<RoomPart>& rooms) {
     for (RoomPart& part : rooms) {
-        if (part.state.size() < kManyEvents) continue;
+        if (part.section != Section::join || part.state.size() < kManyEvents) continue;
         const auto heroes = read_summary(part.summary).heroes;
         if (!heroes) continue;
         std::set<std::string> shown = shown_users(part, *heroes);
         shown.insert(user_.value);
         auto is_late = [&](const Event& event) { return event.is_member() && !shown.contains(*event.state_key); };
         for (const Event& event : part.state) {
-            if (is_late(event)) add(part.room, event.body);
+            if (is_late(event)) add(part, event.body);
         }
         std::erase_if(part.state, is_late);
     }
 }
 
-void LateMembers::add(const RoomId& room, const std::string& event) {
-    const bool fits = !chunks_.empty() && chunks_.back().room == room && chunks_.back().events.size() + event.size() < kChunk;
-    if (!fits) chunks_.push_back({room, ""});
+void LateMembers::add(const RoomPart& part, const std::string& event) {
+    const bool fits = !chunks_.empty() && chunks_.back().room == part.room && chunks_.back().events.size() + event.size() < kChunk;
+    if (!fits) chunks_.push_back({part.room, part.state_is_after ? "state_after" : "state", ""});
     std::string& events = chunks_.back().events;
     const std::size_t before = events.size();
     if (before > 0) events += ',';
@@ -65,7 +65,8 @@ std::vector<RoomPart> LateMembers::next() {
         chunks_.pop_front();
         bytes += chunk.events.size();
         bytes_ -= chunk.events.size();
-        rooms.push_back(parse_room(std::move(chunk.room), Section::join, R"({"state":{"events":[)" + chunk.events + "]}}"));
+        const std::string raw = R"({")" + std::string(chunk.block) + R"(":{"events":[)" + chunk.events + "]}}";
+        rooms.push_back(parse_room(std::move(chunk.room), Section::join, raw));
         rooms.back().members_only = true;
     }
     return rooms;

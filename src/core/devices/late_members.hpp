@@ -25,9 +25,10 @@ class LateMembers {
   private:
     struct Chunk {
         RoomId room;
+        const char* block;   ///< where they stood: "state" or "state_after"
         std::string events;  ///< as in an array
     };
-    void add(const RoomId& room, const std::string& event);
+    void add(const RoomPart& part, const std::string& event);
 
     UserId user_;
     std::deque<Chunk> chunks_;

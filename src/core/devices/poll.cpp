@@ -209,7 +209,11 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     co_await stored(std::move(storing));
     if (broken_off) std::rethrow_exception(broken_off);
     std::vector<RoomPart> rooms = next_rooms();
-    if (!late.empty()) co_await ingest(credential, piece_of(std::exchange(rooms, {})));
+    if (!late.empty()) {
+        LogStore::Piece before = piece_of(std::move(rooms));
+        rooms.clear();
+        co_await ingest(credential, std::move(before));
+    }
     while (!late.empty()) co_await ingest(credential, piece_of(late.next()));
     LogStore::Piece piece = piece_of(std::move(rooms));
     piece.rest = std::make_unique<AnswerRest>(parser.take_rest());

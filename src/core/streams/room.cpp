@@ -162,7 +162,10 @@ class RoomStream : public Stream {
         std::set<std::string> users;
         if (lazy_) users = part.timeline.senders;
         const bool gap = std::ranges::any_of(part.entries, [](const Entry& entry) { return entry.gap; });
-        if (part.initial() || gap) {
+        // Those that a first answer brought after the room.
+        const bool more_members = part.changed(&RoomRow::members) &&
+                                  std::ranges::none_of(part.entries, [&](const Entry& entry) { return entry.seq == part.row.members; });
+        if (part.initial() || gap || more_members) {
             users.merge(required_.members());
             if (required_.all_members()) users.merge(co_await all_members(reading, part));
         } else {
