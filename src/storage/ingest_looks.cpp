@@ -216,6 +216,7 @@ Task<void> Ingestion::read_direct_rooms() {
     }
     if (needed.empty()) co_return;
     std::vector<std::int64_t> devices;
+    devices.reserve(needed.size());
     for (const auto& [device, delivery] : needed) devices.push_back(device.value);
     Params params;
     params.bigints(devices);
@@ -337,6 +338,7 @@ void Ingestion::put_room_account_data() {
 Task<void> Ingestion::leave_rows(std::size_t delivery, const std::map<RoomKey, Position>& left) {
     if (left.empty()) co_return;
     std::vector<std::int64_t> keys;
+    keys.reserve(left.size());
     for (const auto& [room, seq] : left) keys.push_back(room.value);
     Params params;
     params.bigint(deliveries_[delivery]->piece.lease.device.value).bigints(keys);
@@ -359,6 +361,7 @@ Task<void> Ingestion::change_listed(std::size_t delivery, const AnswerRest& rest
     if (direct) std::ranges::set_symmetric_difference(direct_rooms_[delivery], now, std::inserter(turned, turned.end()));
     if (turned.empty() && !ignored) co_return;
     std::vector<std::string> names;
+    names.reserve(turned.size());
     for (const RoomId& room : turned) names.push_back(room.value);
     Params params;
     params.bigint(deliveries_[delivery]->piece.lease.device.value).texts(names).boolean(ignored);

@@ -147,6 +147,7 @@ void refuse_pruned(const Rows& rows, Position from) {
 
 std::vector<std::int64_t> numbers(const std::vector<RoomKey>& keys) {
     std::vector<std::int64_t> values;
+    values.reserve(keys.size());
     for (RoomKey key : keys) values.push_back(key.value);
     return values;
 }
@@ -246,6 +247,7 @@ Task<std::vector<Entry>> PostgresRooms::last(DeviceKey device, std::vector<RoomK
 
 Task<std::vector<StoredEvent>> PostgresRooms::events(std::vector<EventRef> refs) {
     std::vector<std::int64_t> wanted;
+    wanted.reserve(refs.size());
     for (EventRef ref : refs) wanted.push_back(ref.value);
     Params params;
     params.bigints(wanted);

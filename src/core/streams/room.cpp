@@ -240,6 +240,7 @@ class RoomStream : public Stream {
         if (part.changed(&RoomRow::account_data_changed)) {
             std::vector<AccountDataEvent> events = co_await reading.store.room_account_data(reading.device.key, row.key, part.from);
             std::vector<std::string> bodies;
+            bodies.reserve(events.size());
             for (AccountDataEvent& event : events) bodies.push_back(std::move(event.body));
             if (!bodies.empty()) json.key("account_data").raw(events_json(bodies));
         }
