@@ -180,6 +180,14 @@ test('docs/operating.md has every log line, and no other', () => {
   assert.deepEqual(invented, [], 'lines that are not written');
 });
 
+test('docs/benchmarks.md shows the figures of docs/benchmarks', () => {
+  const { filledIn } = require('../bench/report');
+  const page = fs.readFileSync(path.join(__dirname, '../docs/benchmarks.md'), 'utf8');
+  const figures = JSON.parse(fs.readFileSync(path.join(__dirname, '../docs/benchmarks/figures.json'), 'utf8'));
+  assert.ok(figures.length > 0);
+  assert.equal(page, filledIn(page, figures));
+});
+
 test('the SQL of docs/operating.md is right', () => {
   const blocks = [...operating.matchAll(/^```sql\n([\s\S]*?)^```/gm)].map(([, sql]) => sql);
   assert.ok(blocks.length >= 5);
