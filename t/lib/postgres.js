@@ -4,6 +4,7 @@
 
 const { spawn, spawnSync, execFileSync } = require('node:child_process');
 const fs = require('node:fs');
+const net = require('node:net');
 const path = require('node:path');
 const { dir: home, atExit } = require('./dir');
 const { until } = require('./tap');
@@ -104,6 +105,18 @@ class Postgres {
     this.server.kill(signal);
     await this.server.ended;
     this.server = null;
+    await until(() => this.refuses(), 'nobody listens any more');
+  }
+
+  /** Children that a killed server has only just forked hold its listening socket a moment longer: who connects then is cut off. */
+  refuses() {
+    return new Promise((tell) => {
+      const connection = net.connect(`${this.socket}/.s.PGSQL.5432`, () => {
+        connection.destroy();
+        tell(false);
+      });
+      connection.once('error', ({ code }) => tell(['ECONNREFUSED', 'ENOENT'].includes(code)));
+    });
   }
 
   async end() {
