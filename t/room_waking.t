@@ -273,13 +273,14 @@ test('a room that the user is not in: the page is silence, and the wait for it e
   assert.equal((await wait).room_members.p.count, 1);
 });
 
+// What a worker does every so often is not counted: its own row, what is used or has expired, and pruning.
+const often = /worker_|session_(lock_devices|touch|find_expired)|pruning_|execute (backend|begin|commit)|ALTER DATABASE/;
+const counted = (line) => /^ +(execute|statement)/.test(line) && !often.test(line);
+const queries = () => s.postgres.logText().split(' LOG: ').filter(counted);
+
 test('waiting costs no query: what happens to others is stored as if nobody waited', async () => {
   s.postgres.query(`ALTER DATABASE ${s.postgres.database} SET log_statement = 'all'`);
   await s.nginx.replaceWorkers();
-  // What a worker does every so often is not counted: its own row, what is used or has expired, and pruning.
-  const often = /worker_|session_(lock_devices|touch|find_expired)|pruning_|execute (backend|begin|commit)|ALTER DATABASE/;
-  const counted = (line) => /^ +(execute|statement)/.test(line) && !often.test(line);
-  const queries = () => s.postgres.logText().split(' LOG: ').filter(counted);
   const concerned = happenings['member event in another room'].wakes;
   const strangers = Object.keys(streams).filter((name) => !concerned.includes(name));
   const statements = async (word) => {
@@ -304,4 +305,19 @@ test('waiting costs no query: what happens to others is stored as if nobody wait
   assert.deepEqual(crowded.sort(), alone.sort());
   device.push(marker('marker_last'));
   for (const waiter of crowd) assert.ok(JSON.stringify(await waiter.waiting).includes('marker_last'), waiter.name);
+});
+
+test('what has just been stored is not read back to be shown', async () => {
+  const waiter = new Waiter('room');
+  await waiter.begin();
+  const readBack = async (word) => {
+    const before = queries().length;
+    waiter.wait();
+    await s.waiting(1);
+    device.push(happenings['message in the room'].say(word));
+    assert.ok(JSON.stringify(await waiter.waiting).includes(word));
+    return queries().slice(before).map((line) => line.trim()).filter((line) => line.startsWith('execute rooms_get')).map((line) => line.split(':')[0]);
+  };
+  await readBack('its_sender_is_known_now');
+  assert.deepEqual(await readBack('what_was_just_stored'), []);
 });

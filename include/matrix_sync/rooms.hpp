@@ -15,18 +15,6 @@
 
 namespace matrix_sync {
 
-/// An event as it is stored: of `unsigned` only what is the same for everyone.
-struct StoredEvent {
-    EventRef ref;
-    EventId event_id;
-    RoomKey room;
-    std::string type;
-    std::optional<std::string> state_key;
-    UserId sender;
-    std::int64_t origin_server_ts = 0;
-    std::string body;
-};
-
 /// One user's newest m.room.receipt of one type and thread. Client-server specification, "Receipts".
 struct Receipt {
     Position seq;

@@ -38,6 +38,18 @@ struct DeviceRow {
     bool whole = false;  ///< its first poll has ended: `since` is known
 };
 
+/// An event as it is stored: of `unsigned` only what is the same for everyone.
+struct StoredEvent {
+    EventRef ref;
+    EventId event_id;
+    RoomKey room;
+    std::string type;
+    std::optional<std::string> state_key;
+    UserId sender;
+    std::int64_t origin_server_ts = 0;
+    std::string body;
+};
+
 /// What a state event is the newest of.
 struct StateName {
     std::string type;
@@ -187,6 +199,8 @@ class LogStore {
     struct Ingested {
         bool lease_lost = false;  ///< another worker has the log, or its end is lost: nothing was changed
         News news;
+        /// Events that were stored by this, and not only listed: what will be asked for first. Somebody may have redacted them since.
+        std::vector<StoredEvent> stored;
         std::vector<RoomId> without_state;  ///< joined rooms that were set aside because nothing says how they were made (rule 11)
     };
     /// A room that cannot be processed is set aside with a log line, in the same transaction, and tried again with its next part.

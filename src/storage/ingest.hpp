@@ -152,7 +152,12 @@ class Ingestion {
     // ingest_events.cpp
     Task<void> store_events();
     void set_versions();
-    std::vector<Query> send_events();
+    struct EventQueries {
+        Query inserted;
+        Query refs;
+        Query unredacted;
+    };
+    std::optional<EventQueries> send_events();
     bool take_events(const Rows& rows);
     void redact_stored(const Rows& rows);
     void take_redacted_member(RoomKey room, std::string_view user, EventRef ref);
@@ -173,6 +178,7 @@ class Ingestion {
     void put_device_ends();
     void write_rooms(std::size_t delivery);
     Position write_entries(RoomWork& work);
+    void give_inserted(const RoomWork& work);
     Task<void> write_member_lists();
     void set_aside(RoomWork& work);
     Task<void> leave_omitted(std::size_t delivery);
@@ -206,6 +212,7 @@ class Ingestion {
     };
     std::map<RoomId, RoomKind> kinds_;
     std::map<std::string, KnownEvent> events_;  ///< by ID
+    std::set<EventRef> inserted_;               ///< they are in PostgreSQL as they came, and no result holds them yet
     std::map<StateKey, StateHeads> heads_;      ///< of the states that this transaction comes to
     std::vector<MemberFacts> redacted_members_;
     std::vector<ReceiptRow> receipts_;

@@ -19,7 +19,7 @@ const Statement set_room_versions{"ingest_set_room_versions", R"sql(
 const Statement insert_events{"ingest_insert_events", R"sql(
     INSERT INTO event (event_id, room, type, state_key, sender, origin_server_ts, body)
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])
-    ON CONFLICT (event_id) DO NOTHING
+    ON CONFLICT (event_id) DO NOTHING RETURNING ref
 )sql"};
 
 const Statement get_refs{"ingest_get_refs", R"sql(
@@ -143,8 +143,8 @@ void Ingestion::set_versions() {
     sending_.send(set_room_versions, std::move(params));
 }
 
-/// Sends everything; gives the query for the refs, and the one for what is to be redacted.
-std::vector<Query> Ingestion::send_events() {
+/// Sends everything; none when there are no events.
+std::optional<Ingestion::EventQueries> Ingestion::send_events() {
     static const Event placeholder;
     std::map<std::string, std::pair<RoomKey, const Event*>> events;
     RedactionRows redactions;
@@ -167,8 +167,7 @@ std::vector<Query> Ingestion::send_events() {
             });
         }
     }
-    std::vector<Query> queries;
-    if (events.empty()) return queries;
+    if (events.empty()) return std::nullopt;
 
     std::vector<std::int64_t> rooms = redactions.rooms;
     std::vector<std::string> ids = redactions.targets;
@@ -186,7 +185,7 @@ std::vector<Query> Ingestion::send_events() {
     Params inserted;
     inserted.texts(rows.ids).bigints(rows.rooms).texts(rows.types).texts(rows.state_keys).texts(rows.senders).bigints(rows.times);
     inserted.bytess(rows.bodies);
-    sending_.send(insert_events, std::move(inserted));
+    Query inserted_query = sending_.ask(insert_events, std::move(inserted));
     if (!placeholders.empty()) {
         Params params;
         params.texts(placeholders);
@@ -204,11 +203,10 @@ std::vector<Query> Ingestion::send_events() {
     }
     Params wanted;
     wanted.texts(rows.ids);
-    queries.push_back(sending_.ask(get_refs, std::move(wanted)));
+    Query refs_query = sending_.ask(get_refs, std::move(wanted));
     Params candidates;
     candidates.bigints(rooms).texts(ids);
-    queries.push_back(sending_.ask(find_unredacted, std::move(candidates)));
-    return queries;
+    return EventQueries{std::move(inserted_query), std::move(refs_query), sending_.ask(find_unredacted, std::move(candidates))};
 }
 
 void Ingestion::take_redacted_member(RoomKey room, std::string_view user, EventRef ref) {
@@ -233,12 +231,12 @@ bool Ingestion::take_events(const Rows& rows) {
 Task<void> Ingestion::store_events() {
     set_versions();
     for (bool again = true; again;) {
-        std::vector<Query> queries = send_events();
-        if (queries.empty()) co_return;
-        Query& refs_query = queries[0];
-        Query& unredacted_query = queries[1];
-        Rows rows = co_await refs_query;
-        Rows unredacted = co_await unredacted_query;
+        std::optional<EventQueries> queries = send_events();
+        if (!queries) co_return;
+        Rows inserted = co_await queries->inserted;
+        Rows rows = co_await queries->refs;
+        Rows unredacted = co_await queries->unredacted;
+        for (std::size_t row = 0; row < inserted.size(); ++row) inserted_.insert(EventRef{inserted.bigint(row, 0)});
         again = take_events(rows);
         if (!again) redact_stored(unredacted);
     }
@@ -250,6 +248,7 @@ void Ingestion::redact_stored(const Rows& unredacted) {
     std::vector<std::string> bodies;
     for (std::size_t row = 0; row < unredacted.size(); ++row) {
         refs.push_back(unredacted.bigint(row, 0));
+        inserted_.erase(EventRef{refs.back()});
         auto user = unredacted.maybe_text(row, 6);
         if (user && unredacted.text(row, 5) == "m.room.member")
             take_redacted_member(RoomKey{unredacted.bigint(row, 4)}, *user, EventRef{refs.back()});

@@ -143,6 +143,7 @@ void Ingestion::write_rooms(std::size_t delivery) {
             done = work.superseded;
         } else {
             change_row(work, write_entries(work));
+            give_inserted(work);
         }
         if (done.empty()) continue;
         Params params;
@@ -156,6 +157,20 @@ Position Ingestion::write_entries(RoomWork& work) {
     Position last;
     for (const Entry& entry : work.entries) last = write_entry(work.delivery, entry);
     return last;
+}
+
+/// What is new to those who wait. A first answer is more than anybody looks at.
+void Ingestion::give_inserted(const RoomWork& work) {
+    if (inserted_.empty() || stray(work)) return;
+    for (const Step& step : work.steps) {
+        if (step.first) continue;
+        for (const Event& event : step.part->timeline) {
+            const KnownEvent& stored = events_.at(event.event_id.value);
+            if (!inserted_.erase(stored.ref)) continue;
+            results_[work.delivery].stored.push_back({stored.ref, event.event_id, stored.room, event.type, event.state_key, event.sender,
+                                                      event.origin_server_ts, event.body});
+        }
+    }
 }
 
 /// Behind everything else: the locks of member lists are the last in their order.

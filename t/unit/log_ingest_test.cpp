@@ -343,6 +343,32 @@ START_TEST(redactions_change_what_is_stored) {  // rule 16
 }
 END_TEST
 
+START_TEST(events_that_are_new_are_given_back_as_they_are_stored) {
+    Storage storage;
+    Lease a = storage.device("A");
+    Lease b = storage.device("B");
+    auto stored = [&](LogStore::Piece what) {
+        const LogStore::Ingested ingested = ingest(storage, std::move(what));
+        std::string ids;
+        for (const StoredEvent& event : ingested.stored) {
+            ids += (ids.empty() ? "" : " ") + event.event_id.value;
+            const StoredEvent read = complete(storage.rooms.events({event.ref})).at(0);
+            assert_text(event.body, read.body);
+            assert_text(event.type + event.sender.value + event.event_id.value, read.type + read.sender.value + read.event_id.value);
+            ck_assert(event.room == read.room && event.state_key == read.state_key && event.origin_server_ts == read.origin_server_ts);
+        }
+        return ids;
+    };
+    assert_text(stored(piece(a, std::nullopt, one(first_part("!r:w", {event("$1")})))), "");
+    assert_text(stored(piece(a, "next", one(part("!r:w", {event("$1"), event("$2"), event("$3", "m.room.topic", "")})))), "$2 $3");
+    ck_assert(!stored(piece(b, std::nullopt, one(first_part("!r:w", {event("$3")})))).size());
+    assert_text(stored(piece(b, "next", one(part("!r:w", {event("$3"), event("$4")})))), "$4");
+    // One that is redacted by what was stored with it, or before it, is not as it came.
+    assert_text(stored(piece(a, "next", one(part("!r:w", {event("$5"), redaction("$r1", "$5"), redaction("$r2", "$6")})))), "$r1 $r2");
+    assert_text(stored(piece(a, "next", one(part("!r:w", {event("$6"), event("$7")})))), "$7");
+}
+END_TEST
+
 START_TEST(a_redaction_meets_its_target_while_both_are_stored) {  // rule 16
     Storage storage;
     Lease a = storage.device("A");
@@ -477,5 +503,5 @@ MATRIX_SYNC_SUITE("log ingest", a_lost_lease_changes_nothing, a_log_that_has_los
                   an_event_of_another_room_sets_the_room_aside, a_room_without_create_is_set_aside_until_its_state_is_known,
                   a_new_beginning_does_without_what_was_set_aside, a_repeated_answer_replaces_what_was_set_aside_of_it,
                   an_answer_without_since_leaves_what_it_omits, invites_are_retired_and_stray_leaves_make_no_room,
-                  redactions_change_what_is_stored, a_redaction_meets_its_target_while_both_are_stored,
+                  redactions_change_what_is_stored, events_that_are_new_are_given_back_as_they_are_stored, a_redaction_meets_its_target_while_both_are_stored,
                   what_since_acknowledges_is_stored_with_it, a_repeated_poll_goes_on_where_the_cut_off_one_ended)

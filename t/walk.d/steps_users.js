@@ -166,6 +166,8 @@ function pushRule(world, random) {
   };
 }
 
+const time_limit = 120_000;   // for all of the user's rooms, of a homeserver that has other things to do
+
 /**
  * The homeserver changes the member events afterwards, room by room: the step ends when the last one has changed. It then says in full what
  * the profile does, whatever the user was called in that room.
@@ -190,7 +192,7 @@ function profile(world, random) {
         await world.until(async () => {
           const content = await user.call('GET', `${room.at}/state/m.room.member/${encode(user.id)}`);
           return ['displayname', 'avatar_url'].every((each) => (is[each] ? (content[each] || '').trim() === is[each].trim() : content[each] === undefined || content[each] === null));
-        }, `${user.label} has the ${name} ${JSON.stringify(value)} in ${room.label}`);
+        }, `${user.label} has the ${name} ${JSON.stringify(value)} in ${room.label}`, time_limit);
       }
     },
   };

@@ -253,10 +253,12 @@ Task<bool> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     Lease lease = piece.lease;
     piece.end = device_.end();
     std::optional<InFlight> in_flight(std::in_place, worker_.status.ingests_in_flight);
+    const RoomCache::Moment before = worker_.cache.moment();
     LogStore::Ingested ingested = co_await worker_.logs.ingest(std::move(piece));
     in_flight.reset();
     if (ingested.lease_lost) throw LeaseLost{};
     ++worker_.status.ingests;
+    worker_.cache.put(std::move(ingested.stored), before);
     device_.apply(std::move(ingested.news));
     tell_followers("news");
     for (RoomId& room : ingested.without_state) {

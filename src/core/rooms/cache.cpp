@@ -52,12 +52,12 @@ Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<Even
 }
 
 Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::read_events(std::vector<EventRef> refs) {
-    const std::uint64_t before = changes_;
+    const Moment before = moment();
     std::vector<StoredEvent> read = co_await store_.events(std::move(refs));
     std::map<EventRef, EventPtr> found;
     for (StoredEvent& event : read) {
         auto shared = std::make_shared<const StoredEvent>(std::move(event));
-        if (changes_ == before) events_.put(shared->ref, shared, bytes_of(*shared));
+        if (moment() == before) events_.put(shared->ref, shared, bytes_of(*shared));
         found.emplace(shared->ref, std::move(shared));
     }
     co_return found;
@@ -100,7 +100,7 @@ Task<std::map<std::string, Member>> RoomCache::members(RoomKey room, std::vector
 
 /// All of one room.
 Task<std::map<RoomCache::MemberName, Member>> RoomCache::read_members(std::vector<MemberName> names) {
-    const std::uint64_t before = changes_;
+    const std::uint64_t before = member_changes_;
     const RoomKey room = names.front().first;
     std::vector<std::pair<RoomKey, Member>> read = co_await store_.members_of(std::move(names));
     const auto* kept = members_.get(room);
@@ -111,7 +111,7 @@ Task<std::map<RoomCache::MemberName, Member>> RoomCache::read_members(std::vecto
         found.emplace(MemberName(of, member.user.value), std::move(member));
     }
     const std::size_t bytes = bytes_of(now);
-    if (changes_ == before) members_.put(room, std::move(now), bytes);
+    if (member_changes_ == before) members_.put(room, std::move(now), bytes);
     co_return found;
 }
 
@@ -121,26 +121,39 @@ void RoomCache::report(Status& status) const {
     status.cached_members = {members_.bytes(), members_.size(), used_members_.hits, used_members_.misses};
 }
 
+void RoomCache::put(std::vector<StoredEvent> events, Moment before) {
+    if (moment() != before) return;
+    for (StoredEvent& event : events) {
+        auto shared = std::make_shared<const StoredEvent>(std::move(event));
+        events_.put(shared->ref, shared, bytes_of(*shared));
+    }
+}
+
 void RoomCache::redacted(RoomKey room) {
-    forget_reads();
+    forget_event_reads();
     events_.erase_if([room](const EventPtr& event) { return event->room == room; });
+    members_changed(room);
+}
+
+void RoomCache::members_changed(RoomKey room) {
+    forget_member_reads();
     members_.erase(room);
 }
 
 void RoomCache::clear() {
-    forget_reads();
+    forget_event_reads();
+    forget_member_reads();
     events_.clear();
     members_.clear();
 }
 
-void RoomCache::members_changed(RoomKey room) {
-    forget_reads();
-    members_.erase(room);
+void RoomCache::forget_event_reads() {
+    ++event_changes_;
+    event_reads_.forget();
 }
 
-void RoomCache::forget_reads() {
-    ++changes_;
-    event_reads_.forget();
+void RoomCache::forget_member_reads() {
+    ++member_changes_;
     member_reads_.forget();
 }
 

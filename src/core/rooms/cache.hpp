@@ -31,6 +31,11 @@ class RoomCache {
     /// Newest known; those that are not known are not in it.
     Task<std::map<std::string, Member>> members(RoomKey room, std::vector<std::string> users);
 
+    /// Events as they were after what a moment was before: they are not kept if any event has been redacted since.
+    using Moment = std::uint64_t;
+    Moment moment() const { return event_changes_; }
+    void put(std::vector<StoredEvent> events, Moment before);
+
     /// Something in the room was redacted.
     void redacted(RoomKey room);
     void members_changed(RoomKey room);
@@ -43,7 +48,8 @@ class RoomCache {
 
     Task<std::map<EventRef, EventPtr>> read_events(std::vector<EventRef> refs);
     Task<std::map<MemberName, Member>> read_members(std::vector<MemberName> names);
-    void forget_reads();
+    void forget_event_reads();
+    void forget_member_reads();
 
     RoomStore& store_;
     SharedLookup<EventRef, EventPtr> event_reads_;
@@ -54,7 +60,8 @@ class RoomCache {
     CacheStatus used_events_;  ///< hits and misses; likewise the next two
     CacheStatus used_states_;
     CacheStatus used_members_;
-    std::uint64_t changes_ = 0;  ///< what was read before the last one may be old
+    std::uint64_t event_changes_ = 0;   ///< what was read before the last one may be old
+    std::uint64_t member_changes_ = 0;  ///< likewise
 };
 
 }  // namespace matrix_sync
