@@ -831,6 +831,64 @@ START_TEST(test_a_worker_that_has_just_started) {
 }
 END_TEST
 
+/// The list of a worker that has just started, and sorts everything.
+std::string sorted_anew(RoomWorld& world, const std::string& params) {
+    DeviceRow row{DeviceKey{1}, UserId{"@me:hs"}, DeviceId{"D"}, {}, world.end(), true};
+    Device other(world.loop, world.logs, world.store, world.cache, world.budget, row);
+    Reading reading{world.loop, world.store, world.cache, world.lists, other, world.credential, SessionId{"session"}};
+    Client client(world, params);
+    std::string out;
+    world.run(client.stream->read(reading, {}, Show::first_page, out));
+    return Said{{}, Json::parse(out)}.rooms();
+}
+
+void change_at_random(RoomWorld& world, world::Chance& chance, const std::string& id) {
+    Told told;
+    switch (chance.below(6)) {
+        case 0:
+            world.message(id);
+            break;
+        case 1:
+            world.name(id, "a name that has its own memory, " + std::to_string(chance.below(5)));
+            break;
+        case 2:
+            world.leave(id);
+            break;
+        case 3:
+            world.invite(id, "@bob:hs");
+            break;
+        case 4:
+            world.member(id, "@hero" + std::to_string(chance.below(3)) + ":hs", std::string(1, static_cast<char>('a' + chance.below(5))));
+            break;
+        default:
+            told.also = [counts = chance.below(3)](RoomRow& row, Position) {
+                row.notifications = R"({"highlight_count":1,"notification_count":)" + std::to_string(counts) + "}";
+            };
+            world.tell(id, told);
+    }
+}
+
+START_TEST(test_orders_are_kept) {
+    const std::vector<std::string> sorts = {R"("by_recency")", R"("by_name")", R"(["by_notification_count","by_name"])",
+                                            R"(["by_highlight_count","by_recency"])", R"(["by_name","by_recency"])"};
+    for (std::uint64_t run = 0; run < world::runs(20); ++run) {
+        world::Chance chance(world::seed() + run);
+        RoomWorld world;
+        std::vector<std::string> ids;
+        const std::size_t count = chance.one_of<std::size_t>({5, 100});
+        for (std::size_t i = 0; i < count; ++i) ids.push_back("!" + std::to_string(i));
+        for (const std::string& id : ids) world.message(id);
+        for (int step = 0; step < 20; ++step) {
+            for (std::size_t changes = chance.one_of<std::size_t>({1, 3, 80}); changes > 0; --changes) {
+                change_at_random(world, chance, chance.one_of(ids));
+            }
+            const std::string params = R"({"p":{"limit":1000,"sort":)" + chance.one_of(sorts) + "}}";
+            assert_text(Client(world, params).first().rooms(), sorted_anew(world, params));
+        }
+    }
+}
+END_TEST
+
 }  // namespace
 
 MATRIX_SYNC_SUITE("room_list", test_sorts, test_filters, test_what_filters_look_at, test_parameters_are_checked,
@@ -840,4 +898,4 @@ MATRIX_SYNC_SUITE("room_list", test_sorts, test_filters, test_what_filters_look_
                   test_a_first_page_waits_for_a_change, test_rooms_that_match_no_more, test_left_rooms_come_once,
                   test_left_rooms_that_did_not_match, test_invites_of_ignored_users, test_spaces, test_spaces_in_turn,
                   test_a_limit_within_one_change_of_a_space, test_changes_of_a_space_behind_a_limit, test_limits_lose_nothing,
-                  test_a_worker_that_has_just_started)
+                  test_a_worker_that_has_just_started, test_orders_are_kept)

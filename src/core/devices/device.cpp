@@ -169,7 +169,10 @@ void Device::restart(const DeviceRow& row, const std::vector<Entry>& typing) {
 void Device::keep(const RoomRow& row) {
     RoomRow& kept = rooms_[row.room];
     if (kept.key && kept.seq >= row.seq) return;
+    if (kept.key) rooms_by_seq_.erase({kept.seq, &kept});
     kept = row;
+    rooms_by_seq_.emplace(kept.seq, &kept);
+    views_->changed(kept);
     listed_ = std::max(listed_, row.listed);
 }
 
@@ -177,6 +180,8 @@ void Device::keep(const RoomRow& row) {
 void Device::forget_rooms() {
     ++restarts_;
     loading_.reset();
+    views_->forget();
+    rooms_by_seq_.clear();
     rooms_.clear();
     all_rooms_ = false;
     listed_ = {};
@@ -202,6 +207,14 @@ Task<std::optional<RoomRow>> Device::room(RoomId room) {
 const RoomRow* Device::kept_room(const RoomId& room) const {
     auto kept = rooms_.find(room);
     return kept == rooms_.end() || !kept->second.key ? nullptr : &kept->second;
+}
+
+std::vector<const RoomRow*> Device::rooms_after(Position after) const {
+    std::vector<const RoomRow*> rooms;
+    for (auto room = rooms_by_seq_.lower_bound({Position{after.value + 1}, nullptr}); room != rooms_by_seq_.end(); ++room) {
+        rooms.push_back(room->second);
+    }
+    return rooms;
 }
 
 bool Device::room_after(const RoomId& room, Position RoomRow::*place, Position after) const {
@@ -293,10 +306,7 @@ std::size_t Device::bytes() const {
 void Device::drop() {
     tail_.clear();
     tail_bytes_ = 0;
-    if (held_ == 0) {
-        forget_rooms();
-        views_ = std::make_unique<RoomViews>();
-    }
+    if (held_ == 0) forget_rooms();
     count(bytes());
 }
 

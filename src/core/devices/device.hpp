@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/devices/typing.hpp"
@@ -73,6 +74,8 @@ class Device : private CacheBudget::Spender {
     bool rooms_loaded() const { return all_rooms_; }
     /// Those that are kept: all after load_rooms().
     const std::map<RoomId, RoomRow>& rooms() const { return rooms_; }
+    /// Those of them that have changed after a position, in order of seq.
+    std::vector<const RoomRow*> rooms_after(Position after) const;
     /// What has been computed of them.
     RoomViews& views() { return *views_; }
     /// Where a room list last changed, by RoomRow::listed: at end() when memory cannot tell.
@@ -118,6 +121,7 @@ class Device : private CacheBudget::Spender {
     Position deleted_device_lists_;  ///< likewise
     std::optional<KeyCounts> key_counts_;
     std::map<RoomId, RoomRow> rooms_;  ///< those without a key: nothing is known of them
+    std::set<std::pair<Position, const RoomRow*>> rooms_by_seq_;  ///< those with a key
     bool all_rooms_ = false;
     std::unique_ptr<RoomViews> views_;
     Position listed_;

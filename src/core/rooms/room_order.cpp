@@ -66,6 +66,14 @@ std::uint64_t number_of(RoomSort sort, const ListedRoom& room) {
     return 0;
 }
 
+bool comes_before(const ListedRoom& one, const ListedRoom& other, const std::vector<RoomSort>& by) {
+    for (RoomSort sort : by) {
+        auto order = compare(sort, one, other);
+        if (order != 0) return order < 0;
+    }
+    return one.row->room < other.row->room;
+}
+
 bool any_of(const std::set<std::string>& wanted, const std::set<std::string>& texts) {
     return std::ranges::any_of(texts, [&](const std::string& text) { return wanted.contains(text); });
 }
@@ -83,7 +91,6 @@ bool is_stripped(const RoomRow& row) {
 
 RoomLook look_at(const RoomRow& row, const UserId& user) {
     RoomLook look;
-    look.seq = row.seq;
     look.type = row.type;
     look.encrypted = static_cast<bool>(row.heads.encryption);
     if (is_stripped(row)) {
@@ -116,14 +123,14 @@ void sort_rooms(std::vector<ListedRoom>& rooms, const std::vector<RoomSort>& by)
     numbered.reserve(rooms.size());
     for (const ListedRoom& room : rooms) numbered.emplace_back(number_of(by.front(), room), room);
     std::sort(numbered.begin(), numbered.end(), [&](const auto& one, const auto& other) {
-        if (one.first != other.first) return one.first < other.first;
-        for (RoomSort sort : by) {
-            auto order = compare(sort, one.second, other.second);
-            if (order != 0) return order < 0;
-        }
-        return one.second.row->room < other.second.row->room;
+        return one.first != other.first ? one.first < other.first : comes_before(one.second, other.second, by);
     });
     std::ranges::transform(numbered, rooms.begin(), &std::pair<std::uint64_t, ListedRoom>::second);
+}
+
+void insert_room(std::vector<ListedRoom>& rooms, const ListedRoom& room, const std::vector<RoomSort>& by) {
+    auto before = [&](const ListedRoom& one, const ListedRoom& other) { return comes_before(one, other, by); };
+    rooms.insert(std::upper_bound(rooms.begin(), rooms.end(), room, before), room);
 }
 
 bool matches(const RoomFilters& filters, const ListedRoom& room) {

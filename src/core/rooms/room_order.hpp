@@ -17,7 +17,6 @@ bool is_stripped(const RoomRow& row);
 
 /// What sorts and filters look at beside the row itself, read from the row alone.
 struct RoomLook {
-    Position seq;  ///< of the row
     std::string type;
     bool encrypted = false;
     UserId inviter;                  ///< of an invite, declined or not, when it is said
@@ -41,6 +40,8 @@ std::string_view name_of(RoomSort sort);
 
 /// By the first sort, of which there is one at least; those that it puts in one place by the next; at last by room ID.
 void sort_rooms(std::vector<ListedRoom>& rooms, const std::vector<RoomSort>& by);
+/// Puts one where it belongs among those that are sorted.
+void insert_room(std::vector<ListedRoom>& rooms, const ListedRoom& room, const std::vector<RoomSort>& by);
 
 /// With the meaning that MSC3575 gave them: a room has to pass every one that is there, `not_…` outweighs the other.
 struct RoomFilters {

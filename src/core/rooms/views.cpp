@@ -17,6 +17,9 @@ namespace {
 /// Rooms to look at, or to make views of, without a pause.
 constexpr std::size_t kLooksAtOnce = 1000;
 constexpr std::size_t kViewsAtOnce = 500;
+/// Orders that are kept, and how many rooms are moved in one before it is sorted anew.
+constexpr std::size_t kMostOrders = 4;
+constexpr std::size_t kMostMoved = 64;
 /// What homeservers send, and names need.
 constexpr std::size_t kMostHeroes = 5;
 
@@ -256,9 +259,8 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
     std::vector<RoomViews::Made> made = co_await RoomViews::make(reading, std::move(missing), true);
     for (std::size_t i = 0; i < made.size(); ++i) {
         views[places[i]] = made[i].view;
-        // A room that was left is shown once, and not the same to all; one that no list looks at is not kept.
-        auto room = kept.rooms_.find(keys[i]);
-        if (room != kept.rooms_.end() && made[i].ground.section != Section::leave) room->second.made = std::move(made[i]);
+        // A room that was left is shown once, and not the same to all.
+        if (made[i].ground.section != Section::leave) kept.keep(keys[i], std::move(made[i]));
     }
     co_return views;
 }
@@ -277,19 +279,35 @@ std::string_view membership_of(const RoomRow& row) {
     return row.banned ? "ban" : "leave";
 }
 
-RoomViews::Behind RoomViews::look(const Rooms& rooms, const UserId& user, bool names) {
+void RoomViews::forget() {
+    unlooked_.clear();
+    unnamed_.clear();
+    orders_.clear();
+    rooms_.clear();
+    spaces_.clear();
+}
+
+RoomViews::Behind RoomViews::look(const UserId& user, bool names) {
     Behind behind;
-    std::size_t looks = 0;
-    for (const auto& [id, row] : rooms) {
-        if (!row.key) continue;
+    for (std::size_t looks = 0; !unlooked_.empty(); ++looks) {
+        behind.looks = looks == kLooksAtOnce;
+        if (behind.looks) return behind;
+        const RoomRow& row = **unlooked_.begin();
+        unlooked_.erase(unlooked_.begin());
         Kept& kept = rooms_[row.key];
-        if (kept.look.seq != row.seq) {
-            behind.looks = looks++ == kLooksAtOnce;
-            if (behind.looks) break;
-            kept.look = look_at(row, user);
+        kept.row = &row;
+        kept.look = look_at(row, user);
+        move(row);
+        if (row.section == Section::leave || (kept.made && kept.made->ground == Ground(row))) {
+            unnamed_.erase(&row);
+        } else {
+            unnamed_.insert(&row);
         }
-        if (!names || row.section == Section::leave || (kept.made && kept.made->ground == Ground(row))) continue;
-        if (behind.names.size() < kViewsAtOnce) behind.names.push_back(row);
+    }
+    if (!names) return behind;
+    for (const RoomRow* row : unnamed_) {
+        if (behind.names.size() == kViewsAtOnce) break;
+        behind.names.push_back(*row);
     }
     return behind;
 }
@@ -299,7 +317,35 @@ Task<void> RoomViews::name(Reading& reading, std::vector<RoomRow> rows) {
     keys.reserve(rows.size());
     for (const RoomRow& row : rows) keys.push_back(row.key);
     std::vector<Made> made = co_await make(reading, std::move(rows), false);
-    for (std::size_t i = 0; i < made.size(); ++i) rooms_[keys[i]].made = std::move(made[i]);
+    for (std::size_t i = 0; i < made.size(); ++i) keep(keys[i], std::move(made[i]));
+}
+
+void RoomViews::keep(RoomKey room, Made made) {
+    auto kept = rooms_.find(room);
+    if (kept == rooms_.end() || made.ground != Ground(*kept->second.row)) return;
+    kept->second.made = std::move(made);
+    unnamed_.erase(kept->second.row);
+    move(*kept->second.row);
+}
+
+void RoomViews::move(const RoomRow& row) {
+    for (auto& [by, order] : orders_) order.moved.insert(&row);
+}
+
+const std::vector<ListedRoom>& RoomViews::in_order(const std::vector<RoomSort>& by) {
+    if (!orders_.contains(by) && orders_.size() == kMostOrders) orders_.clear();
+    auto [found, is_new] = orders_.try_emplace(by);
+    Order& order = found->second;
+    if (is_new || order.moved.size() > kMostMoved) {
+        order.rooms.clear();
+        for (const auto& [key, kept] : rooms_) order.rooms.push_back(listed(*kept.row));
+        sort_rooms(order.rooms, by);
+    } else if (!order.moved.empty()) {
+        std::erase_if(order.rooms, [&](const ListedRoom& room) { return order.moved.contains(room.row); });
+        for (const RoomRow* row : order.moved) insert_room(order.rooms, listed(*row), by);
+    }
+    order.moved.clear();
+    return order.rooms;
 }
 
 ListedRoom RoomViews::listed(const RoomRow& row) const {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -47,7 +48,9 @@ std::string_view membership_of(const RoomRow& row);
 /// What has been computed of a device's rooms, so that a list costs what has changed and not what there is. A part of Device.
 class RoomViews {
   public:
-    using Rooms = std::map<RoomId, RoomRow>;
+    /// The room is new, or has changed. It stays where it is until all are forgotten.
+    void changed(const RoomRow& row) { unlooked_.insert(&row); }
+    void forget();
 
     /// What stands between the rooms and a list of them: what has changed since it was last computed.
     struct Behind {
@@ -55,11 +58,13 @@ class RoomViews {
         std::vector<RoomRow> names;  ///< rooms that are not left and whose name is not known, or not any more; some hundred at most
     };
     /// Looks at the rooms that have changed, and at their names only where names are wanted.
-    Behind look(const Rooms& rooms, const UserId& user, bool names);
+    Behind look(const UserId& user, bool names);
     /// Finds the names of rooms, and nothing else.
     Task<void> name(Reading& reading, std::vector<RoomRow> rows);
     /// As it was looked at; only for a room that look() has seen. Without a name where that is not known.
     ListedRoom listed(const RoomRow& row) const;
+    /// All that look() has seen, left ones too, kept in order; not by_space_order. Until anything here changes.
+    const std::vector<ListedRoom>& in_order(const std::vector<RoomSort>& by);
 
     using Children = std::shared_ptr<const std::vector<SpaceChild>>;
     /// Of a space. Never null; empty unless the user has joined it.
@@ -87,8 +92,13 @@ class RoomViews {
         RoomView view;
     };
     struct Kept {
+        const RoomRow* row = nullptr;
         RoomLook look;
         std::optional<Made> made;
+    };
+    struct Order {
+        std::vector<ListedRoom> rooms;
+        std::set<const RoomRow*> moved;  ///< since: they may belong elsewhere
     };
     struct Space {
         Ground ground;
@@ -99,8 +109,14 @@ class RoomViews {
     static Task<std::vector<Made>> make(Reading& reading, std::vector<RoomRow> rows, bool whole);
     /// The whole view of this very row, if it is kept.
     const RoomView* whole_view(const RoomRow& row) const;
+    /// Keeps a view, if it is of the room as it is now.
+    void keep(RoomKey room, Made made);
+    void move(const RoomRow& row);
 
+    std::set<const RoomRow*> unlooked_;
+    std::set<const RoomRow*> unnamed_;  ///< not left, and looked at
     std::unordered_map<RoomKey, Kept> rooms_;
+    std::map<std::vector<RoomSort>, Order> orders_;
     std::map<RoomKey, Space> spaces_;
 };
 

@@ -14,7 +14,7 @@ Task<void> RoomChoice::prepare(std::optional<Position> after) {
     // Each wait may have let something change that was ready before.
     for (;;) {
         co_await device.load_rooms();
-        RoomViews::Behind behind = device.views().look(device.rooms(), device.user, terms_.names());
+        RoomViews::Behind behind = device.views().look(device.user, terms_.names());
         const bool unnamed = !behind.names.empty();
         if (unnamed) co_await device.views().name(reading_, std::move(behind.names));
         if (unnamed || behind.looks) {
@@ -88,21 +88,25 @@ bool RoomChoice::hidden(const ListedRoom& room) const {
     return !inviter.empty() && ignored_->contains(inviter.value);
 }
 
+bool RoomChoice::shows(const ListedRoom& room) const {
+    return room.row->section != Section::leave && !hidden(room) && matches(terms_.filters, room);
+}
+
 std::vector<ListedRoom> RoomChoice::in_order() const {
+    RoomViews& views = reading_.device.views();
     std::vector<ListedRoom> rooms;
-    const RoomViews& views = reading_.device.views();
-    const bool all = terms_.spaces.empty();
-    const Places places = this->places();
-    for (const auto& [id, row] : reading_.device.rooms()) {
-        if (!row.key || row.section == Section::leave) continue;
-        ListedRoom room = views.listed(row);
-        if (hidden(room)) continue;
-        if (!all) {
-            auto place = places.find(id.value);
-            if (place == places.end()) continue;
-            room.place = place->second;
-        }
-        if (matches(terms_.filters, room)) rooms.push_back(room);
+    if (terms_.spaces.empty()) {
+        const std::vector<ListedRoom>& all = views.in_order(terms_.sorts);
+        rooms.reserve(all.size());
+        std::ranges::copy_if(all, std::back_inserter(rooms), [this](const ListedRoom& room) { return shows(room); });
+        return rooms;
+    }
+    for (const auto& [id, place] : places()) {
+        const RoomRow* row = reading_.device.kept_room(RoomId{std::string(id)});
+        if (!row) continue;
+        ListedRoom room = views.listed(*row);
+        room.place = place;
+        if (shows(room)) rooms.push_back(room);
     }
     sort_rooms(rooms, terms_.sorts);
     return rooms;
@@ -132,14 +136,26 @@ std::optional<ListChange> RoomChoice::change(const RoomRow& row, bool in_spaces,
     return change;
 }
 
+/// Those of which a list may have something to say.
+std::set<const RoomRow*> RoomChoice::changed_after(Position after) const {
+    const std::vector<const RoomRow*> rows = reading_.device.rooms_after(after);
+    std::set<const RoomRow*> rooms(rows.begin(), rows.end());
+    for (const auto& [id, space] : spaces_) {
+        for (const auto& [room, at] : space.changed) {
+            const RoomRow* row = at > after ? reading_.device.kept_room(room) : nullptr;
+            if (row) rooms.insert(row);
+        }
+    }
+    return rooms;
+}
+
 std::vector<ListChange> RoomChoice::changes(const Cursor& cursor, std::size_t most) const {
     std::vector<std::pair<ListChange, const RoomRow*>> found;
     const bool all = terms_.spaces.empty();
     const Places places = this->places();
-    for (const auto& [id, row] : reading_.device.rooms()) {
-        if (!row.key) continue;
-        std::optional<ListChange> one = change(row, all || places.contains(id.value), cursor.at);
-        if (one) found.emplace_back(std::move(*one), &row);
+    for (const RoomRow* row : changed_after(cursor.at)) {
+        std::optional<ListChange> one = change(*row, all || places.contains(row->room.value), cursor.at);
+        if (one) found.emplace_back(std::move(*one), row);
     }
     std::ranges::sort(found, {}, [](const auto& one) { return std::tie(one.first.at, one.first.room); });
     if (cursor.within > 0) {

@@ -65,6 +65,8 @@ class RoomChoice {
     Position changed_in_spaces(const RoomId& room) const;
     std::set<RoomId> changed_at(Position place) const;
     bool hidden(const ListedRoom& room) const;
+    bool shows(const ListedRoom& room) const;
+    std::set<const RoomRow*> changed_after(Position after) const;
     std::optional<ListChange> change(const RoomRow& row, bool in_spaces, Position after) const;
 
     Reading& reading_;
