@@ -60,6 +60,11 @@ class SharedWork {
     Job job_;
 };
 
+/// Waits for work of which there may be none; throws what it threw.
+inline Task<void> finished(std::shared_ptr<SharedWork<bool>> work) {
+    if (work) co_await SharedWork<bool>::result(std::move(work));
+}
+
 /// What the homeserver gives, if it gives it in time. Throws HomeserverUnavailable.
 template <class T>
 Task<T> within(Loop& loop, Milliseconds limit, Task<T> task) {

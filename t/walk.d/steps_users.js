@@ -191,7 +191,7 @@ function profile(world, random) {
       for (const room of rooms) {
         await world.until(async () => {
           const content = await user.call('GET', `${room.at}/state/m.room.member/${encode(user.id)}`);
-          return ['displayname', 'avatar_url'].every((each) => (is[each] ? (content[each] || '').trim() === is[each].trim() : content[each] === undefined || content[each] === null));
+          return ['displayname', 'avatar_url'].every((each) => (content[each] ?? null) === (is[each] ?? null));   // "" is not nothing
         }, `${user.label} has the ${name} ${JSON.stringify(value)} in ${room.label}`, time_limit);
       }
     },

@@ -68,11 +68,6 @@ struct InFlight {
     std::uint64_t& count;
 };
 
-/// What is being stored is; throws what it threw.
-Task<void> stored(std::shared_ptr<SharedWork<bool>> work) {
-    if (work) co_await SharedWork<bool>::result(std::move(work));
-}
-
 /// The log is another worker's now, or is not what this worker had made of it.
 struct LeaseLost {};
 
@@ -194,11 +189,11 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
             if (parser.pending_bytes() < kMostPiece) continue;
             std::vector<RoomPart> rooms = next_rooms();
             if (rooms.empty()) continue;
-            co_await stored(std::move(storing));
+            co_await finished(std::move(storing));
             storing = std::make_shared<SharedWork<bool>>(worker_.loop);
             storing->start(ingest(credential, piece_of(std::move(rooms))));
             while (late.full()) {
-                co_await stored(std::move(storing));
+                co_await finished(std::move(storing));
                 co_await ingest(credential, piece_of(late.next()));
             }
         }
@@ -206,7 +201,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     } catch (...) {
         broken_off = std::current_exception();
     }
-    co_await stored(std::move(storing));
+    co_await finished(std::move(storing));
     if (broken_off) std::rethrow_exception(broken_off);
     std::vector<RoomPart> rooms = next_rooms();
     if (!late.empty()) {

@@ -59,19 +59,28 @@ class MembersReader : public JsonReader::Handler {
     std::vector<std::string> listed_;
 };
 
+Task<bool> store_some(RoomStore& store, RoomKey room, std::vector<Event> members, std::int64_t asked) {
+    co_await store.store_members(room, std::move(members), asked);
+    co_return true;
+}
+
+/// While some are being stored the next ones are read.
 Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, Exchange& exchange, std::int64_t asked) {
     MembersReader members;
     JsonReader json(members, kMostDepth);
+    std::shared_ptr<SharedWork<bool>> storing;
     for (;;) {
         std::string_view bytes = co_await within(loop, kReadLimit, exchange.read());
         if (bytes.empty()) break;
         json.feed(bytes);
         if (members.pending() >= kMostAtOnce) {
-            std::vector<Event> some = members.take();
-            co_await store.store_members(room, std::move(some), asked);
+            co_await finished(std::move(storing));
+            storing = std::make_shared<SharedWork<bool>>(loop);
+            storing->start(store_some(store, room, members.take(), asked));
         }
         co_await loop_pause(loop);
     }
+    co_await finished(std::move(storing));
     json.finish();
     // Whoever asks is or was a member: a list of nobody is none.
     if (members.none()) throw HomeserverNonsense("a member list without members");
