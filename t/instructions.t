@@ -15,7 +15,7 @@ const logs = process.env.TAP_LOGS || path.join(__dirname, '../build');
 const tolerance = 0.03;   // the same module differs by less than 1 % from run to run
 // Each request for the status page ends one count and begins the next.
 const s = stage({ directives: 'matrix_sync_sessions_per_device 100;', under: (prefix) => ['valgrind', '--tool=callgrind', `--callgrind-out-file=${prefix}/callgrind.%p`,
-  '--dump-before=matrix_sync::serve_status(ngx_http_request_s?)'] });
+  '--compress-strings=no', '--dump-before=matrix_sync::serve_status(ngx_http_request_s?)'] });
 const rooms = Array.from({ length: 10 }, () => matrix.roomId());
 const counted = {}, profiles = {};
 

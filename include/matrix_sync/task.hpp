@@ -8,9 +8,12 @@
 // sanitizer.
 #pragma once
 
+#include <array>
 #include <coroutine>
+#include <cstddef>
 #include <exception>
 #include <functional>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -18,7 +21,42 @@ namespace matrix_sync {
 
 namespace detail {
 
-struct PromiseBase {
+/// Frames come and go by the dozen for each request, and most are too large for malloc's quick ways: some of each size are kept for those
+/// that come next. Not where a sanitizer is to see what becomes of them.
+struct Frame {
+#if !defined(__SANITIZE_ADDRESS__)
+    static void* operator new(std::size_t bytes) {
+        Kept* kept = kept_of(bytes);
+        if (!kept || !kept->first) return ::operator new(kept ? rounded(bytes) : bytes);
+        --kept->count;
+        return std::exchange(kept->first, kept->first->next);
+    }
+    static void operator delete(void* frame, std::size_t bytes) {
+        Kept* kept = kept_of(bytes);
+        if (!kept || kept->count == most_kept) return ::operator delete(frame);
+        ++kept->count;
+        kept->first = ::new (frame) Free{kept->first};
+    }
+
+  private:
+    static constexpr std::size_t step = 128, sizes = 32;
+    static constexpr int most_kept = 32;
+
+    struct Free {
+        Free* next;
+    };
+    struct Kept {
+        Free* first;
+        int count;
+    };
+    inline static std::array<Kept, sizes> all_kept{};
+
+    static constexpr std::size_t rounded(std::size_t bytes) { return (bytes + step - 1) / step * step; }
+    static Kept* kept_of(std::size_t bytes) { return bytes <= step * sizes ? &all_kept[(bytes - 1) / step] : nullptr; }
+#endif
+};
+
+struct PromiseBase : Frame {
     std::coroutine_handle<> awaiter;
     std::exception_ptr error;
 
@@ -115,7 +153,7 @@ class Job {
 
   private:
     struct Root {
-        struct promise_type {
+        struct promise_type : detail::Frame {
             Root get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
             std::suspend_always initial_suspend() noexcept { return {}; }
             std::suspend_always final_suspend() noexcept { return {}; }

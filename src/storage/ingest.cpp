@@ -21,13 +21,9 @@ const Statement lock_leases{"ingest_lock_leases", R"sql(
     FROM device WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE
 )sql"};
 
-// Only for those who still have the lease.
 const Statement insert_rooms_statement{"ingest_insert_rooms", R"sql(
     INSERT INTO room (room_id, version, type)
-    SELECT w.room_id, min(w.version), min(w.type)
-    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[]) AS w (device, epoch, room_id, version, type)
-    JOIN device d ON d.id = w.device AND d.epoch = w.epoch AND d.owner IS NOT NULL
-    WHERE NOT EXISTS (SELECT FROM room WHERE room.room_id = w.room_id)
+    SELECT w.room_id, min(w.version), min(w.type) FROM unnest($1::text[], $2::text[], $3::text[]) AS w (room_id, version, type)
     GROUP BY w.room_id ORDER BY w.room_id
     ON CONFLICT (room_id) DO NOTHING
 )sql"};
@@ -148,7 +144,6 @@ Task<void> Ingestion::read_ends() {
         co_await read_direct_rooms();
         co_return;
     }
-    insert_rooms();
     Query found_rooms = sending_.ask(get_rooms, room_ids);
     Query known = sending_.ask(get_known, pairs);
     Query aside = sending_.ask(get_aside, pairs);
@@ -156,8 +151,10 @@ Task<void> Ingestion::read_ends() {
     Rows device_rows = co_await locked;
     take_devices(device_rows);
     Rows room_rows = co_await found_rooms;
-    while (take_rooms(room_rows)) {
-        insert_rooms();
+    for (;;) {
+        const bool unused = take_rooms(room_rows);
+        const bool inserted = insert_rooms();
+        if (!unused && !inserted) break;
         Query again = sending_.ask(get_rooms, room_ids);
         room_rows = co_await again;
     }
@@ -176,31 +173,28 @@ bool Ingestion::stray(const RoomWork& work) {
     return std::ranges::all_of(work.steps, [](const Step& step) { return step.part->section == Section::leave; });
 }
 
-void Ingestion::insert_rooms() {
-    std::vector<std::int64_t> devices;
-    std::vector<std::int64_t> epochs;
+/// Those that nobody knows yet; says whether there were any.
+bool Ingestion::insert_rooms() {
     std::vector<std::string> rooms;
     std::vector<std::optional<std::string>> versions;
     std::vector<std::optional<std::string>> types;
     auto add = [&](const RoomWork& work, const Event* creation) {
-        const Lease& lease = deliveries_[work.delivery]->piece.lease;
-        devices.push_back(lease.device.value);
-        epochs.push_back(lease.epoch);
         rooms.push_back(work.room.value);
         versions.push_back(creation ? std::optional(creation->room_version) : std::nullopt);
         types.push_back(creation ? std::optional(creation->room_type) : std::nullopt);
     };
     for (const RoomWork& work : works_) {
-        if (!work.failure.empty()) continue;
+        if (work.key || !live(work.delivery) || !work.failure.empty()) continue;
         if (const auto& retry = deliveries_[work.delivery]->retry) add(work, creation_in(retry->state));
         for (const Step& step : work.steps) {
             if (step.part->section != Section::leave) add(work, creation_of(*step.part));
         }
     }
-    if (rooms.empty()) return;
+    if (rooms.empty()) return false;
     Params params;
-    params.bigints(devices).bigints(epochs).texts(rooms).texts(versions).texts(types);
+    params.texts(rooms).texts(versions).texts(types);
     sending_.send(insert_rooms_statement, std::move(params));
+    return true;
 }
 
 void Ingestion::take_devices(const Rows& rows) {

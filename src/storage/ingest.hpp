@@ -141,7 +141,7 @@ class Ingestion {
     void plan_rooms();
     RoomWork& work_of(std::size_t delivery, const RoomId& room);
     Task<void> read_ends();
-    void insert_rooms();
+    bool insert_rooms();
     void take_devices(const Rows& rows);
     bool take_rooms(const Rows& rows);
     void take_known(const Rows& rows);

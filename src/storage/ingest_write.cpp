@@ -9,6 +9,8 @@
 namespace matrix_sync {
 namespace {
 
+constexpr std::size_t most_given = 200;
+
 const Statement insert_aside{"ingest_insert_aside", R"sql(
     INSERT INTO set_aside (device, room_id, part, section, since, raw, reason)
     VALUES ($1::bigint, $2::text, $3::bigint, $4::smallint, $5::text, $6::bytea, $7::text)
@@ -159,9 +161,9 @@ Position Ingestion::write_entries(RoomWork& work) {
     return last;
 }
 
-/// What is new to those who wait. A first answer is more than anybody looks at.
+/// What is new to those who wait. A first answer, or one after a long time, is more than anybody looks at.
 void Ingestion::give_inserted(const RoomWork& work) {
-    if (inserted_.empty() || stray(work)) return;
+    if (inserted_.empty() || inserted_.size() > most_given || stray(work)) return;
     for (const Step& step : work.steps) {
         if (step.first) continue;
         for (const Event& event : step.part->timeline) {

@@ -1,5 +1,7 @@
 #include "core/json/writer.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "core/json/text.hpp"
@@ -31,26 +33,36 @@ void append_escape(std::string& out, unsigned char c) {
     }
 }
 
+/// Stands for itself in a JSON string.
+constexpr std::array<bool, 256> plain = [] {
+    std::array<bool, 256> plain{};
+    for (std::size_t c = 0x20; c < 0x80; ++c) plain[c] = c != '"' && c != '\\';
+    return plain;
+}();
+
+bool is_plain(char c) {
+    return plain[static_cast<unsigned char>(c)];
+}
+
 }  // namespace
 
 void append_json_string(std::string& out, std::string_view value) {
     out += '"';
-    for (std::size_t i = 0; i < value.size();) {
-        std::size_t start = i;
-        while (i < value.size() && static_cast<unsigned char>(value[i]) - 0x20u < 0x60u && value[i] != '"' && value[i] != '\\') ++i;
-        out.append(value.substr(start, i - start));
-        if (i == value.size()) break;
-        auto c = static_cast<unsigned char>(value[i]);
-        if (c < 0x80) {
-            append_escape(out, c);
-            ++i;
-        } else if (std::size_t length = utf8_length(value.substr(i))) {
-            out.append(value.substr(i, length));
-            i += length;
+    while (!value.empty()) {
+        const auto* end = std::ranges::find_if_not(value, is_plain);
+        out.append(value.begin(), end);
+        value.remove_prefix(static_cast<std::size_t>(end - value.begin()));
+        if (value.empty()) break;
+        std::size_t length = 1;
+        if (static_cast<unsigned char>(value.front()) < 0x80) {
+            append_escape(out, static_cast<unsigned char>(value.front()));
+        } else if (std::size_t utf8 = utf8_length(value)) {
+            length = utf8;
+            out.append(value.substr(0, length));
         } else {
             out += replacement_character;
-            ++i;
         }
+        value.remove_prefix(length);
     }
     out += '"';
 }

@@ -12,6 +12,8 @@ void append_json_string(std::string& out, std::string_view value);
 
 class JsonWriter {
   public:
+    JsonWriter() { out_.reserve(512); }
+
     JsonWriter& object() { return open('{'); }
     JsonWriter& end_object() { return close('}'); }
     JsonWriter& array() { return open('['); }
