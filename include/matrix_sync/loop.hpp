@@ -114,6 +114,29 @@ inline Pause loop_sleep(Loop& loop, Milliseconds delay) {
     return {loop, delay};
 }
 
+/// Long work on many bytes in slices of about a millisecond: `if (slices.over(bytes)) co_await slices.pause()`.
+class Slices {
+  public:
+    explicit Slices(Loop& loop) : loop_(&loop) {}
+    /// Everything at once.
+    Slices() = default;
+
+    /// So many more have been dealt with: is it time for a pause?
+    bool over(std::size_t bytes) {
+        bytes_ += bytes;
+        if (!loop_ || bytes_ < kBytes) return false;
+        bytes_ = 0;
+        return true;
+    }
+    Pause pause() { return loop_pause(*loop_); }
+
+  private:
+    static constexpr std::size_t kBytes = 64 * 1024;
+
+    Loop* loop_ = nullptr;
+    std::size_t bytes_ = 0;
+};
+
 /// A change that several may wait for. notify() ends every wait under way, from the loop and not from within the call.
 class Signal {
   public:

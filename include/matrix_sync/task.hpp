@@ -49,7 +49,7 @@ struct Frame {
         Free* first;
         int count;
     };
-    inline static std::array<Kept, sizes> all_kept{};
+    inline static thread_local std::array<Kept, sizes> all_kept{};
 
     static constexpr std::size_t rounded(std::size_t bytes) { return (bytes + step - 1) / step * step; }
     static Kept* kept_of(std::size_t bytes) { return bytes <= step * sizes ? &all_kept[(bytes - 1) / step] : nullptr; }
@@ -128,6 +128,13 @@ class [[nodiscard]] Task {
   private:
     Frame frame_;
 };
+
+/// What a task gives that waits for nothing.
+template <class T>
+T at_once(Task<T> task) {
+    if (!task.await_ready()) std::terminate();
+    return task.await_resume();
+}
 
 /// A Task that runs on its own until it ends or the Job is destroyed. Not movable: what it runs may point to its owner.
 class Job {

@@ -161,7 +161,7 @@ Task<void> Ingestion::read_ends() {
     Rows known_rows = co_await known;
     take_known(known_rows);
     Rows aside_rows = co_await aside;
-    take_aside(aside_rows);
+    co_await take_aside(aside_rows);
     Rows looks_rows = co_await looks;
     take_rows(looks_rows);
     co_await read_direct_rooms();
@@ -261,15 +261,17 @@ void Ingestion::take_rows(const Rows& rows) {
     }
 }
 
-void Ingestion::take_aside(const Rows& rows) {
+Task<void> Ingestion::take_aside(const Rows& rows) {
     std::map<std::pair<DeviceKey, RoomId>, RoomWork*> works;
     for (RoomWork& work : works_) works[{deliveries_[work.delivery]->piece.lease.device, work.room}] = &work;
+    Slices slices(loop_);
     // Each goes before the new steps, in order: from the newest to the oldest, each to the front.
     for (std::size_t row = rows.size(); row-- > 0;) {
         RoomId room{std::string(rows.text(row, 1))};
         RoomWork& work = *works.at({DeviceKey{rows.bigint(row, 0)}, room});
         if (work.members_only) continue;
-        RoomPart part = parse_room(std::move(room), Section{rows.smallint(row, 3)}, rows.text(row, 5));
+        std::string raw(rows.text(row, 5));
+        RoomPart part = co_await parse_room(std::move(room), Section{rows.smallint(row, 3)}, std::move(raw), slices);
         add_aside(work, rows.bigint(row, 2), std::move(part), rows.maybe_text(row, 4));
     }
 }

@@ -145,7 +145,7 @@ class Ingestion {
     void take_devices(const Rows& rows);
     bool take_rooms(const Rows& rows);
     void take_known(const Rows& rows);
-    void take_aside(const Rows& rows);
+    Task<void> take_aside(const Rows& rows);
     void take_rows(const Rows& rows);
     void add_aside(RoomWork& work, std::int64_t number, RoomPart part, const std::optional<std::string>& since);
 
@@ -176,7 +176,7 @@ class Ingestion {
     void end_delivery(std::size_t delivery);
     void put_results();
     void put_device_ends();
-    void write_rooms(std::size_t delivery);
+    Task<void> write_rooms(std::size_t delivery);
     Position write_entries(RoomWork& work);
     void give_inserted(const RoomWork& work);
     Task<void> write_member_lists();
@@ -219,6 +219,7 @@ class Ingestion {
     std::vector<RoomAccountDataRow> room_account_data_;
     std::map<std::size_t, std::set<RoomId>> direct_rooms_;  ///< m.direct before this answer, of deliveries that need it
     Loop& loop_;
+    Slices slices_{loop_};
     Microseconds time_ = 0;  ///< PostgreSQL's clock
     std::vector<std::string> lines_;
     bool durable_ = false;

@@ -67,7 +67,7 @@ Task<void> Ingestion::write() {
     for (std::size_t i = 0; i < deliveries_.size(); ++i) {
         if (!live(i)) continue;
         const LogStore::Piece& piece = deliveries_[i]->piece;
-        write_rooms(i);
+        co_await write_rooms(i);
         if (piece.rest && !piece.from) co_await leave_omitted(i);
         if (piece.rest) co_await write_rest(i, *piece.rest);
         end_delivery(i);
@@ -128,9 +128,12 @@ Position Ingestion::next_position(std::size_t delivery) {
     return Position{++end_of(delivery).seq.value};
 }
 
-void Ingestion::write_rooms(std::size_t delivery) {
+Task<void> Ingestion::write_rooms(std::size_t delivery) {
     for (RoomWork& work : works_) {
         if (work.delivery != delivery) continue;
+        for (const Step& step : work.steps) {
+            if (slices_.over(step.part->raw.size())) co_await slices_.pause();
+        }
         if (work.members_only) {
             if (work.failure.empty()) {
                 change_members(work);
@@ -190,6 +193,7 @@ Task<void> Ingestion::write_member_lists() {
             return known ? std::optional(found->second.ref) : std::nullopt;
         };
         for (const Step& step : work.steps) {
+            if (slices_.over(step.part->raw.size())) co_await slices_.pause();
             const Instant asked = deliveries_[work.delivery]->piece.asked;
             const Said said{step.aside ? Microseconds{0} : clock.at_earliest(asked), time_};
             for (MemberFact& fact : member_facts(*step.part, said, ref_of)) room.facts.push_back(std::move(fact));

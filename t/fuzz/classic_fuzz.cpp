@@ -3,6 +3,7 @@
 #include "core/classic/parser.hpp"
 #include "fuzz.hpp"
 #include "matrix_sync/error.hpp"
+#include "../unit/room_at_once.hpp"
 
 using namespace matrix_sync;
 
@@ -17,7 +18,7 @@ struct Parsed {
 };
 
 void take(ClassicParser& parser, Parsed& parsed) {
-    for (RoomPart& room : parser.take_rooms()) parsed.rooms.push_back(std::move(room));
+    for (RawRoom& room : parser.take_rooms()) parsed.rooms.push_back(room_at_once(std::move(room)));
 }
 
 /// What came before the nonsense depends on how far the parser had got.
@@ -48,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Parsed cut = parse(bytes, std::size_t{1} + data[0]);
     require(whole == cut, "the answer is read otherwise when it is cut otherwise");
     for (const RoomPart& room : whole.rooms) {
-        RoomPart again = parse_room(room.room, room.section, room.raw);
+        RoomPart again = room_at_once(room.room, room.section, room.raw);
         require(again == room, "a room that was set aside is read otherwise");
     }
     return 0;

@@ -6,7 +6,9 @@
 
 #include "assert_text.hpp"
 #include "captures.hpp"
+#include "fake_loop.hpp"
 #include "matrix_sync/error.hpp"
+#include "room_at_once.hpp"
 #include "suite.hpp"
 
 using namespace matrix_sync;
@@ -26,7 +28,7 @@ Answer parse(const Pieces& pieces) {
     Answer answer;
     for (std::string_view piece : pieces) {
         parser.feed(piece);
-        for (auto& room : parser.take_rooms()) answer.rooms.push_back(std::move(room));
+        for (RawRoom& room : parser.take_rooms()) answer.rooms.push_back(room_at_once(std::move(room)));
     }
     parser.finish();
     answer.rest = parser.take_rest();
@@ -66,7 +68,7 @@ RoomPart joined(const std::string& room) {
     ck_assert_uint_eq(answer.rooms.size(), 1);
     assert_text(answer.rooms[0].raw, room);
     assert_text(answer.rooms[0].room.value, "!r:x");
-    ck_assert(parse_room(RoomId{"!r:x"}, Section::join, room) == answer.rooms[0]);
+    ck_assert(room_at_once(RoomId{"!r:x"}, Section::join, room) == answer.rooms[0]);
     return answer.rooms[0];
 }
 
@@ -108,7 +110,7 @@ START_TEST(test_captures_parse_the_same_in_every_cut) {
         for (const auto& room : whole.rooms) {
             assert_text(room.broken, "");
             ck_assert_msg(response.find(room.raw) != response.npos, "%s: not the bytes that came", name.c_str());
-            ck_assert(parse_room(room.room, room.section, room.raw) == room);
+            ck_assert(room_at_once(room.room, room.section, room.raw) == room);
         }
         for (std::size_t size : {1, 2, 3, 7, 64, 4096}) {
             ck_assert_msg(parse_in_pieces(response, size) == whole, "%s in pieces of %zu", name.c_str(), size);
@@ -258,6 +260,35 @@ START_TEST(test_keys_and_device_lists) {
 }
 END_TEST
 
+START_TEST(test_a_large_room_is_read_in_slices) {
+    std::string events;
+    for (int i = 0; i < 5000; ++i) {
+        events += (i > 0 ? "," : "") + R"({"type":"m.room.message","event_id":"$)"s + std::to_string(i) +
+                  R"(","sender":"@ä:x","content":{"body":")" + std::string(100, 'x') + R"("}})";
+    }
+    const std::string json = R"({"timeline":{"events":[)" + events + R"(]},"state":{"events":[]}})";
+    FakeLoop loop;
+    int turns = 0;
+    auto in_slices = [&](const std::string& raw) {
+        Slices slices(loop);
+        turns = 0;
+        auto turn = [&] {
+            ++turns;
+            loop.turn();
+        };
+        return complete(parse_room(RoomId{"!r:x"}, Section::join, raw, slices), turn);
+    };
+    ck_assert(in_slices(json) == room_at_once(RoomId{"!r:x"}, Section::join, json));
+    ck_assert_int_ge(turns, static_cast<int>(json.size() / 100'000));
+    for (std::size_t at : {json.find("xxx", 70'000), json.rfind("xxx")}) {
+        std::string not_utf8 = json;
+        not_utf8[at] = '\xff';
+        assert_text(in_slices(not_utf8).broken, "not UTF-8");
+        assert_text(in_slices(json.substr(0, at)).broken, "not JSON");
+    }
+}
+END_TEST
+
 START_TEST(test_rooms_come_as_they_become_whole) {
     const std::string json = R"({"rooms":{"join":{"!a:x":{"timeline":{}},"!b:x":{}}},"next_batch":"n"})";
     ClassicParser parser;
@@ -402,18 +433,18 @@ START_TEST(test_one_bad_room_is_set_aside) {
         assert_text(bad.room.value, "!bad:x");
         ck_assert(bad.section == Section::leave && bad.timeline.empty() && bad.state.empty());
         ck_assert(answer.rooms[0].broken.empty() && answer.rooms[2].broken.empty());
-        ck_assert(!parse_room(bad.room, bad.section, room).broken.empty());
+        ck_assert(!room_at_once(bad.room, bad.section, room).broken.empty());
     }
 }
 END_TEST
 
 START_TEST(test_set_aside_rooms_may_hold_anything) {
     for (auto raw : {"", " ", "{", "{\"timeline\"", "nul", "{}x", "{\"timeline\":{\"events\":[{\"a", "\xff", "[[[["}) {
-        RoomPart part = parse_room(RoomId{"!r:x"}, Section::join, raw);
+        RoomPart part = room_at_once(RoomId{"!r:x"}, Section::join, raw);
         ck_assert_msg(!part.broken.empty(), "%s", raw);
         assert_text(part.raw, raw);
     }
-    ck_assert(parse_room(RoomId{"!r:x"}, Section::join, " {} ").broken.empty());
+    ck_assert(room_at_once(RoomId{"!r:x"}, Section::join, " {} ").broken.empty());
 }
 END_TEST
 
@@ -511,7 +542,7 @@ END_TEST
 MATRIX_SYNC_SUITE("classic", test_captures_parse_the_same_in_every_cut, test_captures_cut_off_are_refused, test_initial_answer,
                   test_block_says_which_state_it_is, test_gap, test_redaction, test_transaction_id_is_the_devices_own,
                   test_to_device_comes_byte_for_byte, test_typing_and_receipts, test_keys_and_device_lists,
-                  test_rooms_come_as_they_become_whole, test_unsigned_keeps_what_is_shared, test_unsigned_of_a_redaction_is_filtered_too,
+                  test_rooms_come_as_they_become_whole, test_a_large_room_is_read_in_slices, test_unsigned_keeps_what_is_shared, test_unsigned_of_a_redaction_is_filtered_too,
                   test_unsigned_wherever_it_stands, test_what_is_known_of_events, test_identifiers_are_storable,
                   test_one_bad_room_is_set_aside, test_set_aside_rooms_may_hold_anything, test_odd_but_legal_rooms_are_read,
                   test_nonsense_is_refused, test_repeated_members_of_the_answer, test_account_data_that_no_index_takes_is_left_out,

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "assert_text.hpp"
-#include "core/classic/parser.hpp"
+#include "room_at_once.hpp"
 #include "suite.hpp"
 
 using namespace matrix_sync;
@@ -28,7 +28,7 @@ RoomPart room(const std::string& id, int members, const std::string& summary, co
     const std::string timeline =
         R"({"type":"m.room.message","event_id":"$1","sender":"@m5:w","origin_server_ts":2,"content":{}},)"
         R"({"type":"m.room.member","event_id":"$2","sender":"@m0:w","state_key":"@m7:w","origin_server_ts":3,"content":{"membership":"leave"}})";
-    return parse_room(RoomId{id}, Section::join,
+    return room_at_once(RoomId{id}, Section::join,
                       R"({"state":{"events":[)" + state + R"(]},"timeline":{"events":[)" + timeline + R"(]},"summary":)" + summary + "}");
 }
 
@@ -42,6 +42,11 @@ std::set<std::string> users(const std::vector<Event>& events) {
 
 constexpr const char* heroes = R"({"m.heroes":["@m1:w","@m2:w"]})";
 
+void take(LateMembers& late, RoomPart& room) {
+    Slices none;
+    at_once(late.take(room, none));
+}
+
 }  // namespace
 
 START_TEST(who_is_shown_stays_and_the_others_come_later_as_they_were) {
@@ -49,7 +54,7 @@ START_TEST(who_is_shown_stays_and_the_others_come_later_as_they_were) {
     std::vector<RoomPart> rooms = {room("!r:w", 200, heroes)};
     rooms[0].state_is_after = true;
     const std::vector<Event> all = rooms[0].state;
-    late.take(rooms);
+    take(late, rooms[0]);
     ck_assert(rooms[0].broken.empty());
     ck_assert(users(rooms[0].state) == std::set<std::string>({"@m0:w", "@m1:w", "@m2:w", "@m5:w", "@m7:w", "@m9:w"}));
     ck_assert(rooms[0].state.front().is_state("m.room.create"));
@@ -69,7 +74,7 @@ START_TEST(rooms_that_are_small_or_left_or_may_be_named_after_anybody_stay_whole
     LateMembers late(UserId{"@m9:w"});
     std::vector<RoomPart> rooms = {room("!small:w", 50, heroes), room("!unnamed:w", 200, "{}"), room("!left:w", 200, heroes)};
     rooms[2].section = Section::leave;
-    late.take(rooms);
+    for (RoomPart& part : rooms) take(late, part);
     ck_assert(late.empty());
     ck_assert_uint_eq(rooms[0].state.size(), 51);
     ck_assert_uint_eq(rooms[1].state.size(), 201);
@@ -81,9 +86,9 @@ START_TEST(they_come_in_pieces_and_say_when_they_are_too_many) {
     LateMembers late(UserId{"@m9:w"});
     const std::string padding(5000, 'x');
     for (int i = 0; i < 8; ++i) {
-        std::vector<RoomPart> rooms = {room("!r" + std::to_string(i) + ":w", 300, heroes, padding)};
+        RoomPart part = room("!r" + std::to_string(i) + ":w", 300, heroes, padding);
         ck_assert(late.full() == (i > 5));
-        late.take(rooms);
+        take(late, part);
     }
     std::size_t members = 0;
     std::set<std::string> rooms;

@@ -141,7 +141,7 @@ inline LogStore::Piece piece(Lease lease, std::optional<std::string> from, std::
 }
 
 inline LogStore::Ingested ingest(Storage& storage, LogStore::Piece piece) {
-    return complete(storage.logs.ingest(std::move(piece)));
+    return complete(storage.logs.ingest(std::move(piece)), [&] { storage.loop.turn(); });
 }
 
 inline std::vector<RoomPart> one(RoomPart part) {

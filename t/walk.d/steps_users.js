@@ -188,11 +188,12 @@ function profile(world, random) {
         if (!/ 404 /.test(error.message)) throw error;
         return {};   // one without anything in it is none
       });
-      for (const room of rooms) {
+      const { joined_rooms } = await user.call('GET', '/joined_rooms');   // one that an upgrade left half made is among them
+      for (const room of joined_rooms) {
         await world.until(async () => {
-          const content = await user.call('GET', `${room.at}/state/m.room.member/${encode(user.id)}`);
+          const content = await user.call('GET', `/rooms/${encode(room)}/state/m.room.member/${encode(user.id)}`);
           return ['displayname', 'avatar_url'].every((each) => (content[each] ?? null) === (is[each] ?? null));   // "" is not nothing
-        }, `${user.label} has the ${name} ${JSON.stringify(value)} in ${room.label}`, time_limit);
+        }, `${user.label} has the ${name} ${JSON.stringify(value)} in ${room}`, time_limit);
       }
     },
   };

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "core/classic/event.hpp"
-#include "core/classic/room.hpp"
 #include "core/json/reader.hpp"
 #include "core/json/text.hpp"
 #include "matrix_sync/error.hpp"
@@ -77,7 +76,7 @@ struct ClassicParser::Impl : JsonReader::Handler {
     std::string name;  // of the value that will be sliced
 
     Section section = Section::join;
-    std::vector<RoomPart> rooms;
+    std::vector<RawRoom> rooms;
     std::size_t room_bytes = 0;
     AnswerRest rest;
 };
@@ -161,7 +160,7 @@ void ClassicParser::Impl::slice(std::string_view json, std::size_t depth) {
 
 void ClassicParser::Impl::take_room(std::string_view json, std::size_t depth) {
     room_bytes += json.size();
-    rooms.push_back(read_room(RoomId{name}, section, json, depth));
+    rooms.push_back({RoomId{name}, section, std::string(json), depth});
 }
 
 void ClassicParser::Impl::take_account_data(JsonCursor& cursor) {
@@ -225,7 +224,7 @@ void ClassicParser::finish() {
     if (impl_->rest.next_batch.empty()) wrong("next_batch: missing");
 }
 
-std::vector<RoomPart> ClassicParser::take_rooms() {
+std::vector<RawRoom> ClassicParser::take_rooms() {
     impl_->room_bytes = 0;
     return std::exchange(impl_->rooms, {});
 }

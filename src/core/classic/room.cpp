@@ -1,4 +1,6 @@
-#include "core/classic/room.hpp"
+// Reads one room of an answer.
+#include <algorithm>
+#include <iterator>
 
 #include "core/classic/event.hpp"
 #include "core/classic/parser.hpp"
@@ -26,10 +28,16 @@ void for_events(JsonCursor& cursor, const char* what, Each&& each) {
     });
 }
 
-std::vector<Event> events(JsonCursor& cursor, const char* what) {
-    std::vector<Event> all;
-    for_events(cursor, what, [&](JsonCursor& event) { all.push_back(read_event(event)); });
-    return all;
+/// The cursor stands before an array of events, or before null.
+Task<std::vector<Event>> read_events(JsonCursor& cursor, const char* what, Slices& slices) {
+    std::vector<Event> events;
+    if (is_null(cursor)) co_return events;
+    for (JsonElements elements(cursor, what); elements.next();) {
+        const char* begin = cursor.position();
+        events.push_back(read_event(cursor));
+        if (slices.over(static_cast<std::size_t>(cursor.position() - begin))) co_await slices.pause();
+    }
+    co_return events;
 }
 
 std::vector<std::string> raw_events(JsonCursor& cursor, const char* what) {
@@ -42,19 +50,17 @@ std::string raw_object(JsonCursor& cursor, const char* what) {
     return is_null(cursor) ? std::string() : std::string(cursor.slice(JsonKind::object, what));
 }
 
-void read_timeline(RoomPart& part, JsonCursor& cursor) {
+Task<void> read_timeline(RoomPart& part, JsonCursor& cursor, Slices& slices) {
     part.timeline.clear();
     part.limited = false;
     part.prev_batch.reset();
-    if (is_null(cursor)) return;
-    cursor.object("timeline", [&](std::string_view name, JsonCursor& value) {
-        if (is_null(value)) return;
-        if (name == "limited") part.limited = value.boolean("timeline.limited");
-        if (name == "prev_batch") part.prev_batch = value.text("timeline.prev_batch");
-        if (name != "events") return;
-        part.timeline.clear();
-        value.array("timeline.events", [&](JsonCursor& event) { part.timeline.push_back(read_event(event)); });
-    });
+    if (is_null(cursor)) co_return;
+    for (JsonMembers members(cursor, "timeline"); members.next();) {
+        if (is_null(cursor)) continue;
+        if (members.name() == "limited") part.limited = cursor.boolean("timeline.limited");
+        if (members.name() == "prev_batch") part.prev_batch = cursor.text("timeline.prev_batch");
+        if (members.name() == "events") part.timeline = co_await read_events(cursor, "timeline.events", slices);
+    }
 }
 
 // Of an EDU's members only those two matter.
@@ -95,16 +101,18 @@ void read_ephemerals(RoomPart& part, JsonCursor& cursor) {
     });
 }
 
-void read_state(RoomPart& part, std::string_view name, JsonCursor& cursor) {
-    bool after = name != "state";
-    if (is_null(cursor) || (part.state_is_after && !after)) return;
-    part.state = events(cursor, "state");
+Task<void> read_state(RoomPart& part, bool after, JsonCursor& cursor, Slices& slices) {
+    if (is_null(cursor) || (part.state_is_after && !after)) co_return;
+    part.state.clear();
     part.state_is_after = after;
+    for (JsonMembers members(cursor, "state"); members.next();) {
+        if (members.name() != "events") continue;
+        std::vector<Event> events = co_await read_events(cursor, "state", slices);
+        std::ranges::move(events, std::back_inserter(part.state));
+    }
 }
 
-void read_joined_member(RoomPart& part, std::string_view name, JsonCursor& value) {
-    if (name == "timeline") return read_timeline(part, value);
-    if (name == "state" || name == "state_after" || name == "org.matrix.msc4222.state_after") return read_state(part, name, value);
+void read_facts(RoomPart& part, std::string_view name, JsonCursor& value) {
     if (name == "ephemeral") return read_ephemerals(part, value);
     if (name == "account_data") part.account_data = raw_events(value, "account_data");
     if (name == "summary") part.summary = raw_object(value, "summary");
@@ -112,17 +120,33 @@ void read_joined_member(RoomPart& part, std::string_view name, JsonCursor& value
     if (name == "unread_thread_notifications") part.unread_thread_notifications = raw_object(value, "unread_thread_notifications");
 }
 
-void read_member(RoomPart& part, std::string_view name, JsonCursor& value) {
-    switch (part.section) {
-        case Section::join:
-        case Section::leave:
-            return read_joined_member(part, name, value);
-        case Section::invite:
-            if (name == "invite_state") part.stripped_state = raw_events(value, "invite_state");
-            return;
-        case Section::knock:
-            if (name == "knock_state") part.stripped_state = raw_events(value, "knock_state");
+Task<void> read_member(RoomPart& part, std::string_view name, JsonCursor& value, Slices& slices) {
+    if (part.section == Section::invite) {
+        if (name == "invite_state") part.stripped_state = raw_events(value, "invite_state");
+    } else if (part.section == Section::knock) {
+        if (name == "knock_state") part.stripped_state = raw_events(value, "knock_state");
+    } else if (name == "timeline") {
+        co_await read_timeline(part, value, slices);
+    } else if (name == "state") {
+        co_await read_state(part, false, value, slices);
+    } else if (name == "state_after" || name == "org.matrix.msc4222.state_after") {
+        co_await read_state(part, true, value, slices);
+    } else {
+        read_facts(part, name, value);
     }
+}
+
+Task<bool> all_utf8(std::string_view text, Slices& slices) {
+    constexpr std::size_t at_once = 64 * 1024;
+    while (!text.empty()) {
+        std::size_t length = std::min(text.size(), at_once);
+        // Up to where a character begins.
+        while (length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) ++length;
+        if (!is_utf8(text.substr(0, length))) co_return false;
+        text.remove_prefix(length);
+        if (slices.over(length / 8)) co_await slices.pause();
+    }
+    co_return true;
 }
 
 // Takes the text's one value as it is.
@@ -137,43 +161,60 @@ struct Whole : JsonReader::Handler {
     std::size_t depth = 0;
 };
 
-}  // namespace
-
-RoomPart broken_room(RoomId room, Section section, std::string_view json, std::string why) {
+RoomPart broken_room(RawRoom room, std::string why) {
     RoomPart part;
-    part.room = std::move(room);
-    part.section = section;
-    part.raw = json;
+    part.room = std::move(room.room);
+    part.section = room.section;
+    part.raw = std::move(room.json);
     part.broken = std::move(why);
     return part;
 }
 
-RoomPart read_room(RoomId room, Section section, std::string_view json, std::size_t depth) {
-    if (depth > deepest_room) return broken_room(std::move(room), section, json, "too deep");
-    if (!is_utf8(json)) return broken_room(std::move(room), section, json, "not UTF-8");
-    RoomPart part;
-    part.section = section;
+/// Why it cannot be read; empty when it can.
+Task<std::string> read(RoomPart& part, std::string_view json, Slices& slices) {
+    std::string why;
     try {
         JsonCursor cursor(json);
-        cursor.object("room", [&](std::string_view name, JsonCursor& value) { read_member(part, name, value); });
+        for (JsonMembers members(cursor, "room"); members.next();) co_await read_member(part, members.name(), cursor, slices);
     } catch (const JsonError& error) {
-        return broken_room(std::move(room), section, json, error.what());
+        why = error.what();
     }
-    part.room = std::move(room);
-    part.raw = json;
-    return part;
+    co_return why;
 }
 
-RoomPart parse_room(RoomId room, Section section, std::string_view raw) {
+}  // namespace
+
+Task<RoomPart> read_room(RawRoom room, Slices& slices) {
+    if (room.depth > deepest_room) co_return broken_room(std::move(room), "too deep");
+    const bool utf8 = co_await all_utf8(room.json, slices);
+    if (!utf8) co_return broken_room(std::move(room), "not UTF-8");
+    RoomPart part;
+    part.section = room.section;
+    std::string why = co_await read(part, room.json, slices);
+    if (!why.empty()) co_return broken_room(std::move(room), std::move(why));
+    part.room = std::move(room.room);
+    part.raw = std::move(room.json);
+    co_return part;
+}
+
+Task<RoomPart> parse_room(RoomId id, Section section, std::string raw, Slices& slices) {
+    RawRoom room{std::move(id), section, std::move(raw), 0};
     Whole whole;
+    std::string why;
     try {
         JsonReader reader(whole, deepest_room);
-        reader.feed(raw);
+        constexpr std::size_t at_once = 64 * 1024;
+        for (std::string_view rest = room.json; !rest.empty(); rest.remove_prefix(std::min(rest.size(), at_once))) {
+            reader.feed(rest.substr(0, at_once));
+            if (slices.over(std::min(rest.size(), at_once) / 4)) co_await slices.pause();
+        }
         reader.finish();
     } catch (const JsonError& error) {
-        return broken_room(std::move(room), section, raw, error.what());
+        why = error.what();
     }
-    return read_room(std::move(room), section, raw, whole.depth);
+    if (!why.empty()) co_return broken_room(std::move(room), std::move(why));
+    room.depth = whole.depth;
+    co_return co_await read_room(std::move(room), slices);
 }
 
 }  // namespace matrix_sync

@@ -29,19 +29,23 @@ std::set<std::string> shown_users(const RoomPart& part, const std::vector<UserId
 
 }  // namespace
 
-void LateMembers::take(std::vector<RoomPart>& rooms) {
-    for (RoomPart& part : rooms) {
-        if (part.section != Section::join || part.state.size() < kManyEvents) continue;
-        const auto heroes = read_summary(part.summary).heroes;
-        if (!heroes) continue;
-        std::set<std::string> shown = shown_users(part, *heroes);
-        shown.insert(user_.value);
-        auto is_late = [&](const Event& event) { return event.is_member() && !shown.contains(*event.state_key); };
-        for (const Event& event : part.state) {
-            if (is_late(event)) add(part, event.body);
+Task<void> LateMembers::take(RoomPart& room, Slices& slices) {
+    if (room.section != Section::join || room.state.size() < kManyEvents) co_return;
+    const auto heroes = read_summary(room.summary).heroes;
+    if (!heroes) co_return;
+    std::set<std::string> shown = shown_users(room, *heroes);
+    shown.insert(user_.value);
+    std::vector<Event> kept;
+    for (Event& event : room.state) {
+        const std::size_t bytes = event.body.size();
+        if (event.is_member() && !shown.contains(*event.state_key)) {
+            add(room, event.body);
+        } else {
+            kept.push_back(std::move(event));
         }
-        std::erase_if(part.state, is_late);
+        if (slices.over(bytes / 2)) co_await slices.pause();
     }
+    room.state = std::move(kept);
 }
 
 void LateMembers::add(const RoomPart& part, const std::string& event) {
@@ -60,13 +64,14 @@ bool LateMembers::full() const {
 
 std::vector<RoomPart> LateMembers::next() {
     std::vector<RoomPart> rooms;
+    Slices none;
     for (std::size_t bytes = 0; !chunks_.empty() && (rooms.empty() || bytes + chunks_.front().events.size() < kChunk);) {
         Chunk chunk = std::move(chunks_.front());
         chunks_.pop_front();
         bytes += chunk.events.size();
         bytes_ -= chunk.events.size();
-        const std::string raw = R"({")" + std::string(chunk.block) + R"(":{"events":[)" + chunk.events + "]}}";
-        rooms.push_back(parse_room(std::move(chunk.room), Section::join, raw));
+        std::string raw = R"({")" + std::string(chunk.block) + R"(":{"events":[)" + chunk.events + "]}}";
+        rooms.push_back(at_once(parse_room(std::move(chunk.room), Section::join, std::move(raw), none)));
         rooms.back().members_only = true;
     }
     return rooms;

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "core/classic/answer.hpp"
+#include "matrix_sync/loop.hpp"
+#include "matrix_sync/task.hpp"
 
 namespace matrix_sync {
 
@@ -14,8 +16,8 @@ class LateMembers {
   public:
     explicit LateMembers(UserId user) : user_(std::move(user)) {}
 
-    /// Takes them out of the rooms, of which each comes whole.
-    void take(std::vector<RoomPart>& rooms);
+    /// Takes them out of a room, which comes whole.
+    Task<void> take(RoomPart& room, Slices& slices);
     bool empty() const { return chunks_.empty(); }
     /// There are so many that some have to be stored now.
     bool full() const;

@@ -68,6 +68,16 @@ struct InFlight {
     std::uint64_t& count;
 };
 
+Task<std::vector<RoomPart>> read_rooms(Loop& loop, std::vector<RawRoom> raw, LateMembers* late) {
+    std::vector<RoomPart> rooms;
+    Slices slices(loop);
+    for (RawRoom& room : raw) {
+        rooms.push_back(co_await read_room(std::move(room), slices));
+        if (late) co_await late->take(rooms.back(), slices);
+    }
+    co_return rooms;
+}
+
 /// The log is another worker's now, or is not what this worker had made of it.
 struct LeaseLost {};
 
@@ -173,11 +183,6 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
         piece.rooms = std::move(rooms);
         return piece;
     };
-    auto next_rooms = [&] {
-        std::vector<RoomPart> rooms = parser.take_rooms();
-        if (!since) late.take(rooms);
-        return rooms;
-    };
     // While a piece is being stored the next one is read.
     std::shared_ptr<SharedWork<bool>> storing;
     std::exception_ptr broken_off;
@@ -187,8 +192,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
             if (bytes.empty()) break;
             parser.feed(bytes);
             if (parser.pending_bytes() < kMostPiece) continue;
-            std::vector<RoomPart> rooms = next_rooms();
-            if (rooms.empty()) continue;
+            std::vector<RoomPart> rooms = co_await read_rooms(worker_.loop, parser.take_rooms(), since ? nullptr : &late);
             co_await finished(std::move(storing));
             storing = std::make_shared<SharedWork<bool>>(worker_.loop);
             storing->start(ingest(credential, piece_of(std::move(rooms))));
@@ -203,7 +207,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     }
     co_await finished(std::move(storing));
     if (broken_off) std::rethrow_exception(broken_off);
-    std::vector<RoomPart> rooms = next_rooms();
+    std::vector<RoomPart> rooms = co_await read_rooms(worker_.loop, parser.take_rooms(), since ? nullptr : &late);
     if (!late.empty()) {
         LogStore::Piece before = piece_of(std::move(rooms));
         rooms.clear();
@@ -273,7 +277,9 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
             why = "answer " + std::to_string(fetched.head.status);
         } else {
             std::string raw = R"({"state":{"events":)" + fetched.body + "}}";
-            RoomPart part = parse_room(room, Section::join, raw);
+            Slices slices(worker_.loop);
+            RoomId id = room;
+            RoomPart part = co_await parse_room(std::move(id), Section::join, std::move(raw), slices);
             why = part.broken;
             // All members of the room; they are fetched when somebody looks.
             std::erase_if(part.state, [](const Event& event) { return event.is_member(); });

@@ -46,6 +46,9 @@ class JsonCursor {
     void array(const char* what, Each&& each);
 
   private:
+    friend class JsonMembers;
+    friend class JsonElements;
+
     [[noreturn]] void unexpected() const;
     char peek() const {
         if (at_ == end_) unexpected();
@@ -73,12 +76,6 @@ class JsonCursor {
         ++at_;
         value_ends_here();
     }
-    bool empty_container(char open, char bracket) {
-        take(open);
-        if (peek() != bracket) return false;
-        close(bracket);
-        return true;
-    }
     void expect(JsonKind expected, const char* what) const;
     std::string_view string_token();
     void skip_container();
@@ -90,35 +87,74 @@ class JsonCursor {
     const char* name_ = nullptr;
 };
 
+/// What an array or an object holds, one by one: what JsonCursor's array() and object() do, for whoever has to pause in between.
+class JsonElements {
+  public:
+    JsonElements(JsonCursor& cursor, const char* what) : JsonElements(cursor, what, JsonKind::array, '[', ']') {}
+
+    /// Goes on to the next value, whether the one before was taken or not. False when there is none: the cursor then stands behind it all.
+    bool next() {
+        const bool more = begun_ ? goes_on() : begins();
+        if (!more) cursor_.close(close_);
+        value_ = cursor_.at_;
+        return more;
+    }
+
+  protected:
+    JsonElements(JsonCursor& cursor, const char* what, JsonKind kind, char open, char close) : cursor_(cursor), open_(open), close_(close) {
+        cursor.expect(kind, what);
+    }
+
+    JsonCursor& cursor_;
+    const char* value_ = nullptr;
+
+  private:
+    bool begins() {
+        begun_ = true;
+        cursor_.take(open_);
+        return cursor_.peek() != close_;
+    }
+    bool goes_on() {
+        if (cursor_.at_ == value_) cursor_.skip();
+        return cursor_.take_if(',');
+    }
+
+    char open_;
+    char close_;
+    bool begun_ = false;
+};
+
+class JsonMembers : public JsonElements {
+  public:
+    JsonMembers(JsonCursor& cursor, const char* what) : JsonElements(cursor, what, JsonKind::object, '{', '}') {}
+
+    bool next() {
+        if (!JsonElements::next()) return false;
+        const char* begin = cursor_.at_;
+        name_ = cursor_.string_token();
+        cursor_.skip_space();
+        if (name_.find('\\') != name_.npos) name_ = unescaped_ = unescape(name_);
+        cursor_.take(':');
+        cursor_.name_ = begin;
+        value_ = cursor_.at_;
+        return true;
+    }
+    /// Until the next one.
+    std::string_view name() const { return name_; }
+
+  private:
+    std::string_view name_;
+    std::string unescaped_;
+};
+
 template <class Each>
 void JsonCursor::object(const char* what, Each&& each) {
-    expect(JsonKind::object, what);
-    if (empty_container('{', '}')) return;
-    std::string unescaped;
-    do {
-        const char* begin = at_;
-        std::string_view name = string_token();
-        skip_space();
-        if (name.find('\\') != name.npos) name = unescaped = unescape(name);
-        take(':');
-        name_ = begin;
-        const char* value = at_;
-        each(name, *this);
-        if (at_ == value) skip();
-    } while (take_if(','));
-    close('}');
+    for (JsonMembers members(*this, what); members.next();) each(members.name(), *this);
 }
 
 template <class Each>
 void JsonCursor::array(const char* what, Each&& each) {
-    expect(JsonKind::array, what);
-    if (empty_container('[', ']')) return;
-    do {
-        const char* value = at_;
-        each(*this);
-        if (at_ == value) skip();
-    } while (take_if(','));
-    close(']');
+    for (JsonElements elements(*this, what); elements.next();) each(*this);
 }
 
 }  // namespace matrix_sync
