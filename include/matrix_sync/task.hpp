@@ -17,6 +17,14 @@
 #include <optional>
 #include <utility>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define MATRIX_SYNC_NEW_FRAMES
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MATRIX_SYNC_NEW_FRAMES
+#endif
+#endif
+
 namespace matrix_sync {
 
 namespace detail {
@@ -24,7 +32,7 @@ namespace detail {
 /// Frames come and go by the dozen for each request, and most are too large for malloc's quick ways: some of each size are kept for those
 /// that come next. Not where a sanitizer is to see what becomes of them.
 struct Frame {
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(MATRIX_SYNC_NEW_FRAMES)
     static void* operator new(std::size_t bytes) {
         Kept* kept = kept_of(bytes);
         if (!kept || !kept->first) return ::operator new(kept ? rounded(bytes) : bytes);

@@ -212,6 +212,7 @@ class Ingestion {
     };
     std::map<RoomId, RoomKind> kinds_;
     std::map<std::string, KnownEvent> events_;  ///< by ID
+    std::set<std::string> come_redacted_;       ///< by ID
     std::set<EventRef> inserted_;               ///< they are in PostgreSQL as they came, and no result holds them yet
     std::map<StateKey, StateHeads> heads_;      ///< of the states that this transaction comes to
     std::vector<MemberFacts> redacted_members_;

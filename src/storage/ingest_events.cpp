@@ -1,6 +1,7 @@
 // Events are shared: one row whoever polled it first. Redactions change the stored row, whichever of the two comes first (rule 16).
 #include <algorithm>
 
+#include "core/classic/event.hpp"
 #include "core/json/cursor.hpp"
 #include "core/matrix/redaction.hpp"
 #include "storage/ingest.hpp"
@@ -63,17 +64,6 @@ const Statement set_redacted{"ingest_set_redacted", R"sql(
     FROM unnest($1::bigint[], $2::bytea[]) AS w (ref, body)
     WHERE event.ref = w.ref
 )sql"};
-
-/// Whether the homeserver has redacted it already.
-bool comes_redacted(const Event& event) {
-    if (event.body.find("\"redacted_because\"") == std::string::npos) return false;
-    bool redacted = false;
-    JsonCursor(event.body).object("event", [&](std::string_view member, JsonCursor& value) {
-        if (member != "unsigned" || value.kind() != JsonKind::object) return;
-        value.object("unsigned", [&](std::string_view name, JsonCursor&) { redacted = redacted || name == "redacted_because"; });
-    });
-    return redacted;
-}
 
 /// Column by column, sorted by event ID.
 struct EventRows {
@@ -160,6 +150,7 @@ std::optional<Ingestion::EventQueries> Ingestion::send_events() {
                     redactions.ids.push_back(event.event_id.value);
                 }
                 if (comes_redacted(event)) {
+                    come_redacted_.insert(event.event_id.value);
                     redacted.ids.push_back(event.event_id.value);
                     redacted.rooms.push_back(work.key.value);
                     redacted.bodies.push_back(event.body);
@@ -221,8 +212,11 @@ bool Ingestion::take_events(const Rows& rows) {
     std::vector<std::string> unused;
     for (std::size_t row = 0; row < rows.size(); ++row) {
         std::string id(rows.text(row, 0));
+        const EventRef ref{rows.bigint(row, 1)};
         if (rows.boolean(row, 3)) unused.push_back(id);
-        events_[std::move(id)] = {EventRef{rows.bigint(row, 1)}, RoomKey{rows.bigint(row, 2)}};
+        // Another part may hold it as it was before.
+        if (come_redacted_.contains(id)) inserted_.erase(ref);
+        events_[std::move(id)] = {ref, RoomKey{rows.bigint(row, 2)}};
     }
     if (!unused.empty()) use_events(sending_, unused);
     return !unused.empty();

@@ -1,6 +1,7 @@
 // From parts to entries. A room has mostly one step, so there is mostly one round: the states of all rooms are looked up together.
 #include <algorithm>
 
+#include "core/classic/event.hpp"
 #include "storage/ingest.hpp"
 
 namespace matrix_sync {
@@ -21,7 +22,7 @@ void go_on_from(KnownEntries& known, const std::optional<Entry>& entry) {
 }
 
 ListedEvent listed_event(EventRef ref, const Event& event) {
-    return {ref, state_name(event.type, event.state_key), event.is_member(), event.type == "m.room.redaction"};
+    return {ref, state_name(event.type, event.state_key), event.is_member(), event.type == "m.room.redaction" || comes_redacted(event)};
 }
 
 }  // namespace

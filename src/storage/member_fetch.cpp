@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/classic/event.hpp"
 #include "core/json/cursor.hpp"
 #include "core/matrix/content.hpp"
 #include "core/matrix/redaction.hpp"
@@ -46,11 +47,6 @@ const Statement set_redacted{"member_fetch_set_redacted", R"sql(
 )sql"};
 
 using Refs = std::map<std::string, EventRef>;
-
-bool comes_redacted(const Event& event) {
-    if (event.body.find("\"redacted_because\"") == std::string::npos) return false;
-    return json_member(json_member(event.body, "unsigned"), "redacted_because").has_value();
-}
 
 /// One transaction's part of the list.
 class Batch {

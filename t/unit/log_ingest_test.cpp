@@ -366,6 +366,11 @@ START_TEST(events_that_are_new_are_given_back_as_they_are_stored) {
     // One that is redacted by what was stored with it, or before it, is not as it came.
     assert_text(stored(piece(a, "next", one(part("!r:w", {event("$5"), redaction("$r1", "$5"), redaction("$r2", "$6")})))), "$r1 $r2");
     assert_text(stored(piece(a, "next", one(part("!r:w", {event("$6"), event("$7")})))), "$7");
+    Event redacted = event("$8");
+    redacted.body = R"({"type":"m.room.message","event_id":"$8","content":{},"unsigned":{"redacted_because":{}}})";
+    assert_text(stored(piece(a, "next", one(part("!r:w", {redacted})))), "");
+    assert_text(stored(piece(a, "next", one(part("!r:w", {event("$9"), redacted})))), "$9");
+    ck_assert(ingest(storage, piece(b, "next", one(part("!r:w", {redacted})))).news.entries.at(0).redacts);
 }
 END_TEST
 

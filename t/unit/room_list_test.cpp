@@ -831,6 +831,22 @@ START_TEST(test_a_worker_that_has_just_started) {
 }
 END_TEST
 
+START_TEST(test_a_room_that_is_known_by_another_key) {
+    RoomWorld world;
+    for (const char* id : {"!a", "!b"}) world.message(id);
+    assert_text(Client(world).first().rooms(), "b a");
+    world.leave("!a");
+    // Nobody had it any more, and it was pruned.
+    auto row = world.store.rows.extract(world.row("!a").key);
+    row.key() = row.mapped().key = RoomKey{99};
+    row.mapped().state = {};
+    world.store.rows.insert(std::move(row));
+    world.message("!a");
+    assert_text(Client(world).first().rooms(), "a b");
+    assert_text(Client(world, R"({"p":{"sort":"by_name"}})").first().rooms(), "a b");
+}
+END_TEST
+
 /// The list of a worker that has just started, and sorts everything.
 std::string sorted_anew(RoomWorld& world, const std::string& params) {
     DeviceRow row{DeviceKey{1}, UserId{"@me:hs"}, DeviceId{"D"}, {}, world.end(), true};
@@ -898,4 +914,4 @@ MATRIX_SYNC_SUITE("room_list", test_sorts, test_filters, test_what_filters_look_
                   test_a_first_page_waits_for_a_change, test_rooms_that_match_no_more, test_left_rooms_come_once,
                   test_left_rooms_that_did_not_match, test_invites_of_ignored_users, test_spaces, test_spaces_in_turn,
                   test_a_limit_within_one_change_of_a_space, test_changes_of_a_space_behind_a_limit, test_limits_lose_nothing,
-                  test_a_worker_that_has_just_started, test_orders_are_kept)
+                  test_a_worker_that_has_just_started, test_orders_are_kept, test_a_room_that_is_known_by_another_key)

@@ -112,6 +112,16 @@ bool is_identifier(std::string_view text) {
            text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), continues)) <= longest_identifier;
 }
 
+bool comes_redacted(const Event& event) {
+    if (event.body.find("\"redacted_because\"") == std::string::npos) return false;
+    bool redacted = false;
+    JsonCursor(event.body).object("event", [&](std::string_view member, JsonCursor& value) {
+        if (member != "unsigned" || value.kind() != JsonKind::object) return;
+        value.object("unsigned", [&](std::string_view name, JsonCursor&) { redacted = redacted || name == "redacted_because"; });
+    });
+    return redacted;
+}
+
 Event read_event(JsonCursor& cursor) {
     Event event;
     std::optional<std::string> type;

@@ -11,6 +11,9 @@ namespace matrix_sync {
 /// versions never counted bytes.)
 Event read_event(JsonCursor& cursor);
 
+/// Whether the homeserver has redacted it already.
+bool comes_redacted(const Event& event);
+
 /// Is `text` short enough to be an identifier, and for PostgreSQL to index it?
 bool is_identifier(std::string_view text);
 

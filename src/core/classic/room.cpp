@@ -1,6 +1,5 @@
 // Reads one room of an answer.
 #include <algorithm>
-#include <iterator>
 
 #include "core/classic/event.hpp"
 #include "core/classic/parser.hpp"
@@ -29,15 +28,13 @@ void for_events(JsonCursor& cursor, const char* what, Each&& each) {
 }
 
 /// The cursor stands before an array of events, or before null.
-Task<std::vector<Event>> read_events(JsonCursor& cursor, const char* what, Slices& slices) {
-    std::vector<Event> events;
-    if (is_null(cursor)) co_return events;
+Task<void> read_events(JsonCursor& cursor, const char* what, std::vector<Event>& events, Slices& slices) {
+    if (is_null(cursor)) co_return;
     for (JsonElements elements(cursor, what); elements.next();) {
         const char* begin = cursor.position();
         events.push_back(read_event(cursor));
         if (slices.over(static_cast<std::size_t>(cursor.position() - begin))) co_await slices.pause();
     }
-    co_return events;
 }
 
 std::vector<std::string> raw_events(JsonCursor& cursor, const char* what) {
@@ -59,7 +56,9 @@ Task<void> read_timeline(RoomPart& part, JsonCursor& cursor, Slices& slices) {
         if (is_null(cursor)) continue;
         if (members.name() == "limited") part.limited = cursor.boolean("timeline.limited");
         if (members.name() == "prev_batch") part.prev_batch = cursor.text("timeline.prev_batch");
-        if (members.name() == "events") part.timeline = co_await read_events(cursor, "timeline.events", slices);
+        if (members.name() != "events") continue;
+        part.timeline.clear();
+        co_await read_events(cursor, "timeline.events", part.timeline, slices);
     }
 }
 
@@ -107,8 +106,7 @@ Task<void> read_state(RoomPart& part, bool after, JsonCursor& cursor, Slices& sl
     part.state_is_after = after;
     for (JsonMembers members(cursor, "state"); members.next();) {
         if (members.name() != "events") continue;
-        std::vector<Event> events = co_await read_events(cursor, "state", slices);
-        std::ranges::move(events, std::back_inserter(part.state));
+        co_await read_events(cursor, "state", part.state, slices);
     }
 }
 
@@ -149,16 +147,14 @@ Task<bool> all_utf8(std::string_view text, Slices& slices) {
     co_return true;
 }
 
-// Takes the text's one value as it is.
-struct Whole : JsonReader::Handler {
+/// Nothing of it is wanted: whether it is JSON, and not too deep, is what the reader looks at.
+struct Nothing : JsonReader::Handler {
     JsonReader::Want member(std::string_view) override { return JsonReader::Want::skip; }
-    JsonReader::Want element() override { return JsonReader::Want::slice; }
+    JsonReader::Want element() override { return JsonReader::Want::skip; }
     void entered(JsonKind) override {}
     void left() override {}
-    void slice(std::string_view, std::size_t deepest) override { depth = deepest; }
+    void slice(std::string_view, std::size_t) override {}
     void scalar(JsonKind) override {}
-
-    std::size_t depth = 0;
 };
 
 RoomPart broken_room(RawRoom room, std::string why) {
@@ -199,10 +195,10 @@ Task<RoomPart> read_room(RawRoom room, Slices& slices) {
 
 Task<RoomPart> parse_room(RoomId id, Section section, std::string raw, Slices& slices) {
     RawRoom room{std::move(id), section, std::move(raw), 0};
-    Whole whole;
+    Nothing nothing;
     std::string why;
     try {
-        JsonReader reader(whole, deepest_room);
+        JsonReader reader(nothing, deepest_room);
         constexpr std::size_t at_once = 64 * 1024;
         for (std::string_view rest = room.json; !rest.empty(); rest.remove_prefix(std::min(rest.size(), at_once))) {
             reader.feed(rest.substr(0, at_once));
@@ -213,7 +209,6 @@ Task<RoomPart> parse_room(RoomId id, Section section, std::string raw, Slices& s
         why = error.what();
     }
     if (!why.empty()) co_return broken_room(std::move(room), std::move(why));
-    room.depth = whole.depth;
     co_return co_await read_room(std::move(room), slices);
 }
 

@@ -170,6 +170,7 @@ void Device::keep(const RoomRow& row) {
     RoomRow& kept = rooms_[row.room];
     if (kept.key && kept.seq >= row.seq) return;
     if (kept.key) rooms_by_seq_.erase({kept.seq, &kept});
+    if (kept.key && kept.key != row.key) views_->forget(kept.key);
     kept = row;
     rooms_by_seq_.emplace(kept.seq, &kept);
     views_->changed(kept);

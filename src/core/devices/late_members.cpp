@@ -38,10 +38,11 @@ Task<void> LateMembers::take(RoomPart& room, Slices& slices) {
     std::vector<Event> kept;
     for (Event& event : room.state) {
         const std::size_t bytes = event.body.size();
-        if (event.is_member() && !shown.contains(*event.state_key)) {
-            add(room, event.body);
+        Event taken = std::move(event);
+        if (taken.is_member() && !shown.contains(*taken.state_key)) {
+            add(room, taken.body);
         } else {
-            kept.push_back(std::move(event));
+            kept.push_back(std::move(taken));
         }
         if (slices.over(bytes / 2)) co_await slices.pause();
     }

@@ -76,7 +76,7 @@ std::optional<Entry> make_entry(const KnownEntries& known, const ListedPart& par
     };
     entry.state_changed = !live || live->state != state;
     entry.members = placed.gap || holds(&ListedEvent::member) || std::ranges::any_of(part.block, &ListedEvent::member);
-    entry.redacts = holds(&ListedEvent::redaction);
+    entry.redacts = holds(&ListedEvent::redaction) || std::ranges::any_of(part.block, &ListedEvent::redaction);
     entry.gap = placed.gap;
     entry.limited = part.limited;
     entry.prev_batch = placed.prev_batch;

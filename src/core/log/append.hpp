@@ -26,7 +26,7 @@ struct ListedEvent {
     EventRef ref;
     std::optional<StateName> name;
     bool member = false;
-    bool redaction = false;
+    bool redaction = false;  ///< or it comes redacted
 };
 
 /// One room of one answer.

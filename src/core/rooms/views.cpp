@@ -279,6 +279,14 @@ std::string_view membership_of(const RoomRow& row) {
     return row.banned ? "ban" : "leave";
 }
 
+void RoomViews::forget(RoomKey room) {
+    auto kept = rooms_.find(room);
+    if (kept == rooms_.end()) return;
+    move(*kept->second.row);
+    rooms_.erase(kept);
+    spaces_.erase(room);
+}
+
 void RoomViews::forget() {
     unlooked_.clear();
     unnamed_.clear();

@@ -50,6 +50,8 @@ class RoomViews {
   public:
     /// The room is new, or has changed. It stays where it is until all are forgotten.
     void changed(const RoomRow& row) { unlooked_.insert(&row); }
+    /// Nobody knew the room any more: it has another key now.
+    void forget(RoomKey room);
     void forget();
 
     /// What stands between the rooms and a list of them: what has changed since it was last computed.
