@@ -59,8 +59,12 @@ struct Frame {
     };
     inline static thread_local std::array<Kept, sizes> all_kept{};
 
-    static constexpr std::size_t rounded(std::size_t bytes) { return (bytes + step - 1) / step * step; }
-    static Kept* kept_of(std::size_t bytes) { return bytes <= step * sizes ? &all_kept[(bytes - 1) / step] : nullptr; }
+    static constexpr std::size_t rounded(std::size_t bytes) {
+        return (bytes + step - 1) / step * step;
+    }
+    static Kept* kept_of(std::size_t bytes) {
+        return bytes <= step * sizes ? &all_kept[(bytes - 1) / step] : nullptr;
+    }
 #endif
 };
 

@@ -172,8 +172,8 @@ void Ingestion::give_inserted(const RoomWork& work) {
         for (const Event& event : step.part->timeline) {
             const KnownEvent& stored = events_.at(event.event_id.value);
             if (!inserted_.erase(stored.ref)) continue;
-            results_[work.delivery].stored.push_back({stored.ref, event.event_id, stored.room, event.type, event.state_key, event.sender,
-                                                      event.origin_server_ts, event.body});
+            results_[work.delivery].stored.push_back(
+                {stored.ref, event.event_id, stored.room, event.type, event.state_key, event.sender, event.origin_server_ts, event.body});
         }
     }
 }

@@ -1,9 +1,9 @@
 // The classic parser: whatever comes, it either says that it is nonsense or gives rooms, and how the bytes are cut makes no difference.
 // The first byte of the input is how many bytes are fed at a time.
+#include "../unit/room_at_once.hpp"
 #include "core/classic/parser.hpp"
 #include "fuzz.hpp"
 #include "matrix_sync/error.hpp"
-#include "../unit/room_at_once.hpp"
 
 using namespace matrix_sync;
 

@@ -542,8 +542,8 @@ END_TEST
 MATRIX_SYNC_SUITE("classic", test_captures_parse_the_same_in_every_cut, test_captures_cut_off_are_refused, test_initial_answer,
                   test_block_says_which_state_it_is, test_gap, test_redaction, test_transaction_id_is_the_devices_own,
                   test_to_device_comes_byte_for_byte, test_typing_and_receipts, test_keys_and_device_lists,
-                  test_rooms_come_as_they_become_whole, test_a_large_room_is_read_in_slices, test_unsigned_keeps_what_is_shared, test_unsigned_of_a_redaction_is_filtered_too,
-                  test_unsigned_wherever_it_stands, test_what_is_known_of_events, test_identifiers_are_storable,
-                  test_one_bad_room_is_set_aside, test_set_aside_rooms_may_hold_anything, test_odd_but_legal_rooms_are_read,
-                  test_nonsense_is_refused, test_repeated_members_of_the_answer, test_account_data_that_no_index_takes_is_left_out,
-                  test_huge_strings)
+                  test_rooms_come_as_they_become_whole, test_a_large_room_is_read_in_slices, test_unsigned_keeps_what_is_shared,
+                  test_unsigned_of_a_redaction_is_filtered_too, test_unsigned_wherever_it_stands, test_what_is_known_of_events,
+                  test_identifiers_are_storable, test_one_bad_room_is_set_aside, test_set_aside_rooms_may_hold_anything,
+                  test_odd_but_legal_rooms_are_read, test_nonsense_is_refused, test_repeated_members_of_the_answer,
+                  test_account_data_that_no_index_takes_is_left_out, test_huge_strings)

@@ -29,7 +29,7 @@ RoomPart room(const std::string& id, int members, const std::string& summary, co
         R"({"type":"m.room.message","event_id":"$1","sender":"@m5:w","origin_server_ts":2,"content":{}},)"
         R"({"type":"m.room.member","event_id":"$2","sender":"@m0:w","state_key":"@m7:w","origin_server_ts":3,"content":{"membership":"leave"}})";
     return room_at_once(RoomId{id}, Section::join,
-                      R"({"state":{"events":[)" + state + R"(]},"timeline":{"events":[)" + timeline + R"(]},"summary":)" + summary + "}");
+                        R"({"state":{"events":[)" + state + R"(]},"timeline":{"events":[)" + timeline + R"(]},"summary":)" + summary + "}");
 }
 
 std::set<std::string> users(const std::vector<Event>& events) {

@@ -508,5 +508,6 @@ MATRIX_SYNC_SUITE("log ingest", a_lost_lease_changes_nothing, a_log_that_has_los
                   an_event_of_another_room_sets_the_room_aside, a_room_without_create_is_set_aside_until_its_state_is_known,
                   a_new_beginning_does_without_what_was_set_aside, a_repeated_answer_replaces_what_was_set_aside_of_it,
                   an_answer_without_since_leaves_what_it_omits, invites_are_retired_and_stray_leaves_make_no_room,
-                  redactions_change_what_is_stored, events_that_are_new_are_given_back_as_they_are_stored, a_redaction_meets_its_target_while_both_are_stored,
-                  what_since_acknowledges_is_stored_with_it, a_repeated_poll_goes_on_where_the_cut_off_one_ended)
+                  redactions_change_what_is_stored, events_that_are_new_are_given_back_as_they_are_stored,
+                  a_redaction_meets_its_target_while_both_are_stored, what_since_acknowledges_is_stored_with_it,
+                  a_repeated_poll_goes_on_where_the_cut_off_one_ended)

@@ -26,8 +26,8 @@ class ClassicParser {
     ~ClassicParser();
 
     /// Throws HomeserverNonsense when the answer as a whole cannot be understood: not JSON, not an object, deeper than 100, a member of the
-    /// wrong type where no room can be blamed. Remote users decide how deep events are: to-device messages and account data may be of any depth. After it has thrown, the
-    /// parser is of no use. May be given any cut of the bytes.
+    /// wrong type where no room can be blamed. Remote users decide how deep events are: to-device messages and account data may be of any
+    /// depth. After it has thrown, the parser is of no use. May be given any cut of the bytes.
     void feed(std::string_view bytes);
     /// After the last byte. Throws HomeserverNonsense when something is missing: the end, or `next_batch`.
     void finish();

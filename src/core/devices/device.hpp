@@ -120,7 +120,7 @@ class Device : private CacheBudget::Spender {
     Position deleted_to_device_;     ///< up to here, perhaps
     Position deleted_device_lists_;  ///< likewise
     std::optional<KeyCounts> key_counts_;
-    std::map<RoomId, RoomRow> rooms_;  ///< those without a key: nothing is known of them
+    std::map<RoomId, RoomRow> rooms_;                             ///< those without a key: nothing is known of them
     std::set<std::pair<Position, const RoomRow*>> rooms_by_seq_;  ///< those with a key
     bool all_rooms_ = false;
     std::unique_ptr<RoomViews> views_;
