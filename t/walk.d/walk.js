@@ -93,7 +93,10 @@ class Walk {
       this.trace.line(`  refused: ${error.message}`);
       this.count.refused++;
     } finally {
-      if (plan.frozen) this.freeze('SIGCONT');
+      if (plan.frozen) {
+        this.freeze('SIGCONT');
+        this.world.forgetTyping();
+      }
     }
     const rooms = plan.rooms || [];
     if (!plan.only) for (const room of rooms) room.concerned.forEach((user) => concerned.add(user));

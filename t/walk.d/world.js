@@ -29,7 +29,7 @@ class Room {
     this.events = [];               // {id, sender, type, serial, thread}: what can be redacted and read
     this.redacted = new Set();      // event IDs
     this.typing = new Map();        // user → step in which they began
-    this.unheard = new Map();       // user → those who typed when they came in
+    this.unheard = new Set();       // users whose devices may not have heard of the present typists
     this.cameIn = new Map();        // user → when, by the clock that the homeserver has too; for comparing, not for choosing
     this.unthreaded = new Set();    // user and event of receipts that are of no thread, private ones too
     this.counts = new Map();        // user → their unread counts when the newest event came, and what that was; for comparing only
@@ -122,7 +122,7 @@ class World {
     }
     if (before !== 'join' && membership === 'join') room.cameIn.set(user, Date.now());
     // Classic sync does not tell whoever comes in who began to type before; everybody hears of all typists when one begins or stops.
-    if (before !== 'join' && membership === 'join' && room.typing.size > 0) room.unheard.set(user, new Set(room.typing.keys()));
+    if (before !== 'join' && membership === 'join' && room.typing.size > 0) room.unheard.add(user);
     if (membership === 'invite') room.inviter.set(user, by);
     room.members.set(user, membership);
     this.movedUsers.add(user);
@@ -135,6 +135,11 @@ class World {
 
   stopTyping(room, user) {
     if (room.typing.delete(user)) room.unheard.clear();
+  }
+
+  /** While nginx stood still its pollers may have lost their devices: their successors know of no typist until one begins or stops. */
+  forgetTyping() {
+    for (const room of this.rooms) if (room.typing.size > 0) for (const user of this.users) room.unheard.add(user);
   }
 
   /** A message to each of these devices in one request, numbered for each from 1 in the order they are sent; gives the numbers. */
