@@ -2,6 +2,7 @@
 // The first poll of a device: waiting for it, what is there before it ends, and what a client is told when it fails.
 'use strict';
 
+const { randomBytes } = require('node:crypto');
 const { test, assert, until } = require('./lib/tap');
 const { stage } = require('./lib/stage');
 const matrix = require('./lib/matrix');
@@ -104,6 +105,19 @@ test('all members of a large room: behind the rooms, each as it is now', async (
   const { [name(7)]: newest, [name(2998)]: other } = known(await session.syncUntil((json) => json.room?.timeline));
   assert.equal(newest ?? 'New', 'New');
   assert.match(other, /^Member 2998 /);
+});
+
+test('members of a first answer that PostgreSQL refuses: they are left out with a log line, all else is there', async () => {
+  const device = s.homeserver.device();
+  const room = matrix.roomId();
+  const part = matrix.room(device.user_id, [matrix.message('hello')]);
+  part.state.events.push(...Array.from({ length: 150 }, (_, i) => matrix.member(`@m${i}:hs.test`, 'join', i === 77 ? { event_id: `$${randomBytes(3000).toString('hex')}` } : {})));
+  part.summary = { 'm.heroes': ['@m0:hs.test', '@m1:hs.test'], 'm.joined_member_count': 151, 'm.invited_member_count': 0 };
+  device.initial = (next) => JSON.stringify({ ...matrix.join({ [room]: part }), next_batch: next });
+  const answer = await s.session(device).syncUntil((json) => json.partial === undefined, { room: { room_id: room } });
+  assert.equal(answer.room.timeline.events[0].content.body, 'hello');
+  await device.stored();
+  assert.match(s.nginx.log(), new RegExp(`some members of room ${room.replace(/[!.]/g, '\\$&')} are left out: PostgreSQL refuses them with SQLSTATE 54000`));
 });
 
 test('many clients at once: one poll, one whoami (rule 1)', async () => {

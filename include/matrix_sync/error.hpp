@@ -4,6 +4,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "matrix_sync/loop.hpp"
 
@@ -30,6 +31,13 @@ class DatabaseUnavailable : public std::runtime_error {
 class StatementFailed : public std::runtime_error {
   public:
     StatementFailed(std::string code, const std::string& message) : std::runtime_error(message), sqlstate(std::move(code)) {}
+
+    /// It is of a class that speaks of what was to be stored: data exceptions, broken constraints, program limits, and rows that are
+    /// damaged. Others speak of the database's condition, and come again with anything else.
+    bool blames_data() const {
+        const std::string_view of = std::string_view(sqlstate).substr(0, 2);
+        return of == "22" || of == "23" || of == "54" || of == "XX";
+    }
 
     std::string sqlstate;
 };

@@ -128,9 +128,11 @@ class RoomStore {
                                                  int most) = 0;
     /// The rows of some users as of a version.
     virtual Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users) = 0;
-    /// Some of what `GET /rooms/{id}/members` gives, as it comes: at most some 1,000 events. `asked` is a MemberListEnd::now that was read
-    /// before the homeserver was asked.
-    virtual Task<void> store_members(RoomKey room, std::vector<Event> members, std::int64_t asked) = 0;
+    /// Some of the newest member events of rooms, as the homeserver gives them: at most some 1,000. Nothing is stored of rooms that are not
+    /// known. `asked` is what now() was before the homeserver was asked.
+    virtual Task<void> store_members(std::vector<RoomMembers> rooms, std::int64_t asked) = 0;
+    /// The store's clock, in microseconds.
+    virtual Task<std::int64_t> now() = 0;
     /// All of it has been stored; these are the users that it names.
     virtual Task<void> end_members(RoomKey room, std::vector<std::string> listed, std::int64_t asked) = 0;
 

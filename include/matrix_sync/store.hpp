@@ -20,6 +20,7 @@ namespace matrix_sync {
 struct RoomPart;
 struct AnswerRest;
 struct Event;
+struct RoomMembers;
 enum class Section : std::int16_t;
 
 /// The right to write a device's log. It ends when another worker has claimed the device: the epoch is then higher.
@@ -189,6 +190,8 @@ class LogStore {
         /// would leave out what they held. None: wherever it ends.
         std::optional<Position> end;
         std::vector<RoomPart> rooms;
+        /// Rooms of which this answer has brought more members than the parts of its earlier pieces hold: RoomStore::store_members().
+        std::vector<RoomId> more_members;
         std::unique_ptr<AnswerRest> rest;
 
         Piece();

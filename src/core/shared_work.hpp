@@ -1,7 +1,9 @@
-// One piece of work that several wait for: it belongs to what it is about, not to whoever asked first, and goes on when those who wait give
-// up.
+// Work that goes on by itself. SharedWork is one piece that several wait for: it belongs to what it is about, not to whoever asked first,
+// and goes on when those who wait give up. WorkInFlight are pieces that whoever made them does not wait for at once.
 #pragma once
 
+#include <cstddef>
+#include <deque>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -60,10 +62,37 @@ class SharedWork {
     Job job_;
 };
 
-/// Waits for work of which there may be none; throws what it threw.
-inline Task<void> finished(std::shared_ptr<SharedWork<bool>> work) {
-    if (work) co_await SharedWork<bool>::result(std::move(work));
-}
+/// A few pieces of work at a time. Those that have not ended go with it.
+class WorkInFlight {
+  public:
+    WorkInFlight(Loop& loop, std::size_t most) : loop_(loop), most_(most) {}
+
+    /// Starts one more as soon as fewer than `most` are left. Throws what an earlier one threw; the new one is then not begun.
+    Task<void> add(Task<void> work) {
+        while (pieces_.size() >= most_) co_await oldest();
+        pieces_.push_back(std::make_shared<SharedWork<bool>>(loop_));
+        pieces_.back()->start(carried_out(std::move(work)));
+    }
+    /// Waits for all; throws what the first one threw that failed, with the others still in flight.
+    Task<void> ended() {
+        while (!pieces_.empty()) co_await oldest();
+    }
+
+  private:
+    static Task<bool> carried_out(Task<void> work) {
+        co_await std::move(work);
+        co_return true;
+    }
+    Task<void> oldest() {
+        auto piece = std::move(pieces_.front());
+        pieces_.pop_front();
+        co_await SharedWork<bool>::result(std::move(piece));
+    }
+
+    Loop& loop_;
+    std::size_t most_;
+    std::deque<std::shared_ptr<SharedWork<bool>>> pieces_;
+};
 
 /// What the homeserver gives, if it gives it in time. Throws HomeserverUnavailable.
 template <class T>

@@ -114,9 +114,12 @@ void Ingestion::plan_rooms() {
             const RoomPart& part = piece.rooms[j];
             RoomWork& work = work_of(i, part.room);
             work.steps.push_back({&part, !piece.from, false, piece.rest ? piece.rest->next_batch : ""});
-            work.members_only = part.members_only;
             if (!part.broken.empty()) work.failure = part.broken;
             if (!delivery.refused.empty() && !delivery.refused[j].empty()) work.failure = delivery.refused[j];
+        }
+        for (const RoomId& room : piece.more_members) {
+            RoomWork& work = work_of(i, room);
+            work.members_only = work.steps.empty();
         }
     }
 }

@@ -89,7 +89,7 @@ class Ingestion {
         std::size_t delivery = 0;
         RoomId room;
         RoomKey key;
-        bool members_only = false;
+        bool members_only = false;  ///< no part of it comes, but more members are known
         KnownEntries known;
         KnownEntries known_at_first;  ///< before any step
         std::vector<Step> steps;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <set>
-#include <string_view>
 
 #include "matrix_sync/error.hpp"
 
@@ -20,13 +19,6 @@ std::size_t bytes_of(const LogStore::Piece& piece) {
     for (const std::string& body : piece.rest->to_device) bytes += body.size();
     for (const AnswerRest::AccountData& event : piece.rest->account_data) bytes += event.body.size();
     return bytes;
-}
-
-/// SQLSTATE classes that speak of what was to be stored: data exceptions, broken constraints, program limits, and rows that are damaged.
-/// Others speak of the database's condition, and come again with any other room.
-bool blames_data(const StatementFailed& failure) {
-    const std::string_view of = std::string_view(failure.sqlstate).substr(0, 2);
-    return of == "22" || of == "23" || of == "54" || of == "XX";
 }
 
 /// Another transaction was in the way: deadlock, serialization failure.
@@ -141,7 +133,7 @@ Task<void> IngestQueue::alone(std::shared_ptr<Waiting> waiting) {
         } catch (const StatementFailed& failure) {
             waiting->error = std::current_exception();
             again = in_the_way(failure) && deadlocks < most_deadlocks;
-            data = blames_data(failure);
+            data = failure.blames_data();
         } catch (...) {
             waiting->error = std::current_exception();
         }
@@ -205,7 +197,7 @@ Task<std::string> IngestQueue::probe(Delivery& delivery, std::size_t begin, std:
         co_await ingestion.carry_out();
         co_await ingestion.settled();
     } catch (const StatementFailed& failure) {
-        if (!blames_data(failure)) throw;
+        if (!failure.blames_data()) throw;
         why = "PostgreSQL refuses it with SQLSTATE " + failure.sqlstate;
     }
     delivery.left_out.clear();

@@ -36,7 +36,7 @@ Task<void> Ingestion::append_rooms() {
     for (;;) {
         std::vector<NextState> round;
         for (RoomWork& work : works_) {
-            if (!live(work.delivery) || stray(work) || work.members_only) continue;
+            if (!live(work.delivery) || stray(work)) continue;
             if (auto next = next_state(work)) round.push_back(std::move(*next));
         }
         if (round.empty()) co_return;

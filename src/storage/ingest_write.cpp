@@ -135,11 +135,7 @@ Task<void> Ingestion::write_rooms(std::size_t delivery) {
             if (slices_.over(step.part->raw.size())) co_await slices_.pause();
         }
         if (work.members_only) {
-            if (work.failure.empty()) {
-                change_members(work);
-            } else {
-                lines_.push_back(end_of(delivery).name + ": members of room " + work.room.value + " are left out: " + work.failure);
-            }
+            change_members(work);
             continue;
         }
         std::vector<std::int64_t> done = work.aside;

@@ -1,5 +1,5 @@
-// Stores what GET /rooms/{id}/members gives, in short transactions: in between, polls of the room are stored as ever. The list counts as
-// fetched once all of it is there.
+// Stores member events that come many at a time, in short transactions: in between, polls of the rooms are stored as ever. A list that
+// GET /rooms/{id}/members gives counts as fetched once all of it is there.
 #include <algorithm>
 #include <map>
 
@@ -18,25 +18,31 @@ const Statement get_clock{"member_fetch_clock", R"sql(
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 )sql"};
 
+const Statement get_rooms{"member_fetch_rooms", R"sql(
+    SELECT room_id, id FROM room WHERE room_id = ANY ($1::text[])
+)sql"};
+
 const Statement get_refs{"member_fetch_refs", R"sql(
     SELECT event_id, ref, room, unused FROM event WHERE event_id = ANY ($1::text[])
 )sql"};
 
 const Statement insert_events{"member_fetch_insert_events", R"sql(
     INSERT INTO event (event_id, room, type, state_key, sender, origin_server_ts, body)
-    SELECT w.event_id, $1::bigint, 'm.room.member', w.state_key, w.sender, w.time, w.body
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[]) AS w (event_id, state_key, sender, time, body)
+    SELECT w.event_id, w.room, 'm.room.member', w.state_key, w.sender, w.time, w.body
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
+        AS w (room, event_id, state_key, sender, time, body)
     ORDER BY w.event_id
-    ON CONFLICT (event_id) DO NOTHING
+    ON CONFLICT (event_id) DO NOTHING RETURNING event_id, ref
 )sql"};
 
 const Statement find_unredacted{"member_fetch_find_unredacted", R"sql(
     SELECT e.ref, e.body, coalesce(r.version, '1'), because.body
-    FROM redaction x
-    JOIN event e ON e.event_id = x.target AND e.room + 0 = x.room
+    FROM unnest($1::bigint[], $2::text[]) AS w (room, event_id)
+    JOIN redaction x ON x.room = w.room AND x.target = w.event_id
+    JOIN event e ON e.event_id = w.event_id AND e.room + 0 = w.room
     JOIN event because ON because.ref = x.ref
-    JOIN room r ON r.id = x.room
-    WHERE x.room = $1::bigint AND x.target = ANY ($2::text[]) AND NOT e.redacted
+    JOIN room r ON r.id = w.room
+    WHERE NOT e.redacted
     ORDER BY e.event_id FOR UPDATE OF e
 )sql"};
 
@@ -46,92 +52,111 @@ const Statement set_redacted{"member_fetch_set_redacted", R"sql(
     WHERE event.ref = w.ref AND NOT event.redacted
 )sql"};
 
-using Refs = std::map<std::string, EventRef>;
-
-/// One transaction's part of the list.
+/// One transaction.
 class Batch {
   public:
-    Batch(Transaction& transaction, RoomKey room, const std::vector<Event>& events) : sending_(transaction), room_(room) {
-        for (const Event& event : events) events_.emplace(event.event_id.value, &event);
-    }
+    Batch(Transaction& transaction, std::vector<RoomMembers> rooms) : sending_(transaction), rooms_(std::move(rooms)) {}
 
-    Task<void> store_events() {
-        // What is unused may be gone when it is looked for again.
+    Task<void> carry_out(Microseconds asked) {
+        Query clock_query = sending_.ask(get_clock, Params());
+        co_await find_rooms();
+        // What is unused may be gone when it is looked for again; what was missing may be somebody else's by now.
         for (bool again = true; again;) again = co_await store_missing();
         take_redacted();
-    }
-
-    Task<void> write(Said said, std::vector<Event> events) {
-        RoomPart part;
-        part.state = std::move(events);
-        part.state_is_after = true;
-        const RefOf ref_of = [this](const EventId& id) -> std::optional<EventRef> {
-            auto found = refs_.find(id.value);
-            return found == refs_.end() ? std::nullopt : std::optional(found->second);
-        };
-        std::vector<MemberFacts> facts;
-        facts.push_back({room_, member_facts(part, said, ref_of), {}, {}});
-        co_await write_members(sending_, std::move(facts));
+        Rows clock = co_await clock_query;
+        co_await write_members(sending_, facts({asked, clock.bigint(0, 0)}));
         co_await sending_.commit(false);
     }
 
   private:
-    /// Says whether some were unused.
+    struct Stored {
+        RoomKey room;
+        const Event* event = nullptr;
+        EventRef ref;            ///< 0: not yet
+        bool elsewhere = false;  ///< of another room: not this one's, whatever the homeserver says
+        bool inserted = false;
+    };
+
+    Task<void> find_rooms() {
+        std::vector<std::string> ids;
+        for (const RoomMembers& room : rooms_) ids.push_back(room.room.value);
+        Params params;
+        params.texts(ids);
+        Query query = sending_.ask(get_rooms, std::move(params));
+        Rows rows = co_await query;
+        for (std::size_t row = 0; row < rows.size(); ++row) keys_[RoomId{std::string(rows.text(row, 0))}] = RoomKey{rows.bigint(row, 1)};
+        for (const RoomMembers& room : rooms_) {
+            auto key = keys_.find(room.room);
+            if (key == keys_.end()) continue;
+            for (const Event& event : room.members) events_.try_emplace(event.event_id.value, Stored{key->second, &event, {}});
+        }
+    }
+
+    /// Says whether there is more to do.
     Task<bool> store_missing() {
         std::vector<std::string> unused = co_await read_refs();
-        std::vector<std::string> missing;
-        for (const auto& [id, event] : events_) {
-            if (!refs_.contains(id) && !elsewhere_.contains(id)) missing.push_back(id);
-        }
         if (!unused.empty()) {
             use_events(sending_, unused);
-        } else if (!missing.empty()) {
-            co_await insert(std::move(missing));
+            co_return true;
         }
-        co_return !unused.empty();
+        std::size_t missing = 0;
+        for (const auto& [id, stored] : events_) missing += !stored.ref && !stored.elsewhere;
+        if (missing == 0) co_return false;
+        const std::size_t inserted = co_await insert_missing();
+        co_return inserted < missing;
     }
 
     /// Gives those that are unused.
     Task<std::vector<std::string>> read_refs() {
         std::vector<std::string> ids;
-        for (const auto& [id, event] : events_) ids.push_back(id);
+        for (const auto& [id, stored] : events_) ids.push_back(id);
         Params params;
         params.texts(ids);
         Query query = sending_.ask(get_refs, std::move(params));
         Rows rows = co_await query;
-        refs_.clear();
-        elsewhere_.clear();
+        for (auto& [id, stored] : events_) stored.ref = {};
         std::vector<std::string> unused;
         for (std::size_t row = 0; row < rows.size(); ++row) {
-            std::string id(rows.text(row, 0));
-            if (rows.boolean(row, 3)) unused.push_back(id);
-            Refs& refs = rows.bigint(row, 2) == room_.value ? refs_ : elsewhere_;
-            refs[std::move(id)] = EventRef{rows.bigint(row, 1)};
+            Stored& stored = events_.find(rows.text(row, 0))->second;
+            if (rows.boolean(row, 3)) unused.emplace_back(rows.text(row, 0));
+            stored.elsewhere = rows.bigint(row, 2) != stored.room.value;
+            if (!stored.elsewhere) stored.ref = EventRef{rows.bigint(row, 1)};
         }
         co_return unused;
     }
 
-    Task<void> insert(std::vector<std::string> missing) {
+    /// Gives how many.
+    Task<std::size_t> insert_missing() {
+        std::vector<std::int64_t> rooms;
+        std::vector<std::string> ids;
         std::vector<std::optional<std::string>> state_keys;
         std::vector<std::string> senders;
         std::vector<std::int64_t> times;
         std::vector<std::string> bodies;
-        for (const std::string& id : missing) {
-            const Event& event = *events_.at(id);
-            state_keys.push_back(event.state_key);
-            senders.push_back(event.sender.value);
-            times.push_back(event.origin_server_ts);
-            bodies.push_back(event.body);
+        for (const auto& [id, stored] : events_) {
+            if (stored.ref || stored.elsewhere) continue;
+            rooms.push_back(stored.room.value);
+            ids.push_back(id);
+            state_keys.push_back(stored.event->state_key);
+            senders.push_back(stored.event->sender.value);
+            times.push_back(stored.event->origin_server_ts);
+            bodies.push_back(stored.event->body);
         }
-        Params inserted;
-        inserted.bigint(room_.value).texts(missing).texts(state_keys).texts(senders).bigints(times).bytess(bodies);
-        sending_.send(insert_events, std::move(inserted));
         Params candidates;
-        candidates.bigint(room_.value).texts(missing);
+        candidates.bigints(rooms).texts(ids);
+        Params params = candidates;
+        params.texts(state_keys).texts(senders).bigints(times).bytess(bodies);
+        Query inserted_query = sending_.ask(insert_events, std::move(params));
         Query unredacted_query = sending_.ask(find_unredacted, std::move(candidates));
-        co_await read_refs();
+        Rows inserted = co_await inserted_query;
+        for (std::size_t row = 0; row < inserted.size(); ++row) {
+            Stored& stored = events_.find(inserted.text(row, 0))->second;
+            stored.ref = EventRef{inserted.bigint(row, 1)};
+            stored.inserted = true;
+        }
         Rows unredacted = co_await unredacted_query;
         redact_stored(unredacted);
+        co_return inserted.size();
     }
 
     /// What was redacted before it came here.
@@ -153,11 +178,10 @@ class Batch {
     void take_redacted() {
         std::vector<std::int64_t> refs;
         std::vector<std::string> bodies;
-        for (const auto& [id, ref] : refs_) {
-            const Event& event = *events_.at(id);
-            if (!comes_redacted(event)) continue;
-            refs.push_back(ref.value);
-            bodies.push_back(event.body);
+        for (const auto& [id, stored] : events_) {
+            if (!stored.ref || !comes_redacted(*stored.event)) continue;
+            refs.push_back(stored.ref.value);
+            bodies.push_back(stored.event->body);
         }
         send_redacted(refs, bodies);
     }
@@ -169,25 +193,51 @@ class Batch {
         sending_.send(set_redacted, std::move(params));
     }
 
+    std::vector<MemberFacts> facts(Said said) {
+        std::vector<MemberFacts> facts;
+        for (RoomMembers& room : rooms_) {
+            auto key = keys_.find(room.room);
+            if (key == keys_.end()) continue;
+            const RefOf ref_of = [&](const EventId& id) -> std::optional<EventRef> {
+                auto found = events_.find(id.value);
+                const bool here = found != events_.end() && found->second.ref && found->second.room == key->second;
+                return here ? std::optional(found->second.ref) : std::nullopt;
+            };
+            RoomPart part;
+            part.state = std::move(room.members);
+            part.state_is_after = true;
+            MemberFacts& of = facts.emplace_back();
+            of.room = key->second;
+            of.facts = member_facts(part, said, ref_of);
+            of.news =
+                std::ranges::any_of(part.state, [&](const Event& event) { return events_.find(event.event_id.value)->second.inserted; });
+        }
+        return facts;
+    }
+
     Sending sending_;
-    RoomKey room_;
-    std::map<std::string, const Event*> events_;  ///< by ID
-    Refs refs_;
-    Refs elsewhere_;  ///< of other rooms: not these, whatever the homeserver says
+    std::vector<RoomMembers> rooms_;
+    std::map<RoomId, RoomKey> keys_;
+    std::map<std::string, Stored, std::less<>> events_;  ///< by ID
 };
 
 }  // namespace
 
-Task<void> PostgresMembers::store_members(RoomKey room, std::vector<Event> members, Microseconds asked) {
-    std::erase_if(members, [](const Event& event) { return event.type != "m.room.member" || !event.state_key; });
-    if (members.empty()) co_return;
+Task<void> PostgresMembers::store_members(std::vector<RoomMembers> rooms, Microseconds asked) {
+    for (RoomMembers& room : rooms) {
+        std::erase_if(room.members, [](const Event& event) { return event.type != "m.room.member" || !event.state_key; });
+    }
+    std::erase_if(rooms, [](const RoomMembers& room) { return room.members.empty(); });
+    if (rooms.empty()) co_return;
     auto transaction = co_await database_.begin();
-    Query clock_query = transaction->run(get_clock, Params());
-    Batch batch(*transaction, room, members);
-    co_await batch.store_events();
-    Rows clock = co_await clock_query;
-    const Said said{asked, clock.bigint(0, 0)};
-    co_await batch.write(said, members);
+    Batch batch(*transaction, std::move(rooms));
+    co_await batch.carry_out(asked);
+}
+
+Task<Microseconds> PostgresMembers::now() {
+    Query query = database_.run(get_clock, Params());
+    Rows rows = co_await query;
+    co_return rows.bigint(0, 0);
 }
 
 Task<void> PostgresMembers::end_members(RoomKey room, std::vector<std::string> listed, Microseconds asked) {

@@ -1,4 +1,5 @@
-// Writes member lists. What is known already costs one look and no lock; only a room with news is locked, looked at again and written.
+// Writes member lists. What may be known already is looked up first, without a lock; only a room with news is locked, looked at and
+// written.
 #include "storage/members.hpp"
 
 #include <algorithm>
@@ -197,14 +198,16 @@ Params user_params(const std::set<UserKey>& users) {
 struct Concerned {
     Concerned() = default;
     explicit Concerned(const std::vector<MemberFacts>& all) {
-        for (const MemberFacts& facts : all) {
-            rooms.insert(facts.room);
-            for (const MemberFact& fact : facts.facts) {
-                users.emplace(facts.room, fact.member.user.value);
-                refs.push_back(fact.ref().value);
-            }
-            for (const auto& redacted : facts.redacted) users.emplace(facts.room, redacted.user);
+        for (const MemberFacts& facts : all) add(facts);
+    }
+
+    void add(const MemberFacts& facts) {
+        rooms.insert(facts.room);
+        for (const MemberFact& fact : facts.facts) {
+            users.emplace(facts.room, fact.member.user.value);
+            refs.push_back(fact.ref().value);
         }
+        for (const auto& redacted : facts.redacted) users.emplace(facts.room, redacted.user);
     }
 
     std::set<RoomKey> rooms;
@@ -213,6 +216,7 @@ struct Concerned {
 };
 
 Task<void> look(Sending& sending, const Concerned& concerned, Lists& lists) {
+    if (concerned.rooms.empty()) co_return;
     Query lists_query = sending.ask(get_lists, room_params(concerned.rooms));
     Query rows_query = sending.ask(get_rows, user_params(concerned.users));
     Rows list_rows = co_await lists_query;
@@ -248,11 +252,16 @@ Task<void> write_members(Sending& sending, std::vector<MemberFacts> rooms) {
     std::erase_if(rooms, [](const MemberFacts& facts) { return facts.facts.empty() && facts.redacted.empty() && !facts.gap; });
     if (rooms.empty()) co_return;
     Lists known;
-    Concerned all(rooms);
-    co_await look(sending, all, known);
-    for (const MemberFacts& facts : rooms) known.apply(facts);
+    Concerned perhaps_known;
+    for (const MemberFacts& facts : rooms) {
+        if (!facts.news) perhaps_known.add(facts);
+    }
+    co_await look(sending, perhaps_known, known);
+    for (const MemberFacts& facts : rooms) {
+        if (!facts.news) known.apply(facts);
+    }
     // What says nothing new need not be judged again under a lock: it is as if it had come before whatever is being written meanwhile.
-    std::erase_if(rooms, [&](const MemberFacts& facts) { return !known.news(facts.room); });
+    std::erase_if(rooms, [&](const MemberFacts& facts) { return !facts.news && !known.news(facts.room); });
     if (rooms.empty()) co_return;
 
     Lists lists;

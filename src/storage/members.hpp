@@ -45,6 +45,7 @@ struct MemberFacts {
         EventRef ref;
     };
     std::vector<Redacted> redacted;  ///< m.room.member events that this transaction has redacted
+    bool news = false;               ///< one of the events is there since this transaction: something will have to be written
 };
 
 /// Applies the rule of member_fact.hpp. A room may be listed several times: in the order of the answers. Two queries, sent together, when
@@ -64,7 +65,8 @@ class PostgresMembers {
     Task<MemberChanges> member_changes(RoomKey room, std::int64_t after);
     Task<std::vector<Member>> members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after, int most);
     Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users);
-    Task<void> store_members(RoomKey room, std::vector<Event> members, Microseconds asked);
+    Task<void> store_members(std::vector<RoomMembers> rooms, Microseconds asked);
+    Task<Microseconds> now();
     Task<void> end_members(RoomKey room, std::vector<std::string> listed, Microseconds asked);
 
   private:

@@ -306,8 +306,12 @@ Task<std::vector<RoomPeople>> PostgresRooms::people(std::vector<RoomKey> rooms, 
     co_return people;
 }
 
-Task<void> PostgresRooms::store_members(RoomKey room, std::vector<Event> members, std::int64_t asked) {
-    return members_.store_members(room, std::move(members), asked);
+Task<void> PostgresRooms::store_members(std::vector<RoomMembers> rooms, std::int64_t asked) {
+    return members_.store_members(std::move(rooms), asked);
+}
+
+Task<std::int64_t> PostgresRooms::now() {
+    return members_.now();
 }
 
 Task<void> PostgresRooms::end_members(RoomKey room, std::vector<std::string> listed, std::int64_t asked) {

@@ -95,6 +95,12 @@ std::vector<MemberFact> many(MemberStorage& storage, RoomKey room, int count, co
     return facts;
 }
 
+void store_members(MemberStorage& storage, std::vector<Event> members, Microseconds asked) {
+    std::vector<RoomMembers> rooms(1);
+    rooms[0] = {RoomId{"!r:world"}, std::move(members)};
+    complete(storage.members.store_members(std::move(rooms), asked));
+}
+
 }  // namespace
 
 START_TEST(a_complete_list_is_never_stale_and_versions_stay) {
@@ -259,12 +265,13 @@ START_TEST(a_fetched_list_is_stored_in_parts) {
     const Microseconds asked = storage.now();
     std::vector<Event> some{member_event("$known", "@k:w", "Known"), member_event("$rude", "@r:w", "Rude"),
                             member_event("$elsewhere", "@e:w")};
-    complete(storage.members.store_members(room, some, asked));
+    store_members(storage, some, asked);
     ck_assert(!complete(storage.members.member_list(room)).complete);
     Event message = member_event("$message", "@m:w");
     message.type = "m.room.message";
+    storage.watched.statements.clear();
     std::vector<Event> more{member_event("$new", "@n:w", "New", "ban"), message};
-    complete(storage.members.store_members(room, more, asked));
+    store_members(storage, more, asked);
     std::vector<std::string> listed{"@r:w", "@k:w", "@n:w", "@e:w"};
     complete(storage.members.end_members(room, listed, asked));
 
@@ -279,11 +286,32 @@ START_TEST(a_fetched_list_is_stored_in_parts) {
     assert_text(storage.database.value("SELECT fetched FROM member_list WHERE room = " + std::to_string(room.value)),
                 std::to_string(asked));
     assert_text(storage.database.value("SELECT asked FROM member WHERE user_id = '@n:w'"), std::to_string(asked));
+    ck_assert(!storage.watched.statements.contains("members_get_lists"));
 
     storage.watched.statements.clear();
-    complete(storage.members.store_members(room, more, storage.now()));
+    store_members(storage, more, storage.now());
     ck_assert(!storage.watched.statements.contains("members_lock_lists") &&
               !storage.watched.statements.contains("member_fetch_insert_events"));
+}
+END_TEST
+
+START_TEST(members_of_several_rooms_are_stored_at_once) {
+    MemberStorage storage;
+    const RoomKey one = storage.room("!one");
+    const RoomKey two = storage.room("!two");
+    const Microseconds asked = complete(storage.members.now());
+    std::vector<RoomMembers> rooms(4);
+    rooms[0] = {RoomId{"!one"}, {member_event("$1", "@a:w", "A"), member_event("$2", "@b:w", "B", "invite")}};
+    rooms[1] = {RoomId{"!nowhere"}, {member_event("$3", "@a:w")}};
+    rooms[2] = {RoomId{"!two"}, {member_event("$1", "@a:w", "A"), member_event("$4", "@c:w", "C")}};
+    rooms[3] = {RoomId{"!one"}, {member_event("$5", "@d:w", "D")}};
+    complete(storage.members.store_members(std::move(rooms), asked));
+
+    assert_text(names(storage.at(one, 1)), "@a:w @d:w");
+    assert_text(names(storage.at(one, 1, Membership::invite)), "@b:w");
+    // An event has one room.
+    assert_text(names(storage.at(two, 1)), "@c:w");
+    assert_text(storage.database.value("SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM event"), "$1 $2 $4 $5");
 }
 END_TEST
 
@@ -298,14 +326,14 @@ START_TEST(no_plan_reads_a_room_whole) {
     MemberStorage storage;
     const RoomKey room = storage.room();
     std::vector<Event> event{member_event("$1", "@a:w", "A")};
-    complete(storage.members.store_members(room, event, storage.now()));
+    store_members(storage, event, storage.now());
     std::vector<std::string> listed{"@a:w"};
     complete(storage.members.end_members(room, listed, storage.now()));
     storage.tell(room, member_event("$1", "@a:w", "A"), {0, 1});
     Event redacted = member_event("$1", "@a:w");
     redacted.body.insert(redacted.body.size() - 1, R"(,"unsigned":{"redacted_because":{}})");
     std::vector<Event> again{redacted};
-    complete(storage.members.store_members(room, again, storage.now()));
+    store_members(storage, again, storage.now());
     std::vector<std::string> users{"@a:w"};
     std::vector<std::pair<RoomKey, std::string>> pairs{{room, "@a:w"}};
     complete(storage.members.members_of(pairs));
@@ -313,7 +341,7 @@ START_TEST(no_plan_reads_a_room_whole) {
     storage.version(room);
     storage.at(room, 1);
     complete(storage.members.users_at(room, 1, users));
-    ck_assert_uint_eq(storage.watched.statements.size(), 20);
+    ck_assert_uint_eq(storage.watched.statements.size(), 21);
 
     storage.database.execute(R"(
         TRUNCATE member, member_list, event;
@@ -372,4 +400,4 @@ END_TEST
 MATRIX_SYNC_SUITE("member storage", a_complete_list_is_never_stale_and_versions_stay, members_come_in_order_page_by_page,
                   changes_come_in_bounded_pages_of_whole_versions, what_is_known_costs_no_lock,
                   a_gap_puts_a_list_in_doubt_until_it_is_fetched_again, redactions_take_names_away, a_fetched_list_is_stored_in_parts,
-                  times_are_bounds, no_plan_reads_a_room_whole)
+                  members_of_several_rooms_are_stored_at_once, times_are_bounds, no_plan_reads_a_room_whole)

@@ -48,11 +48,16 @@ struct RoomPart {
     std::string unread_notifications;                ///< likewise
     std::string unread_thread_notifications;         ///< likewise
     std::vector<std::string> stripped_state;         ///< events of invite_state or knock_state, as they came
-    std::string raw;            ///< the whole object, as it came: what is stored when the room has to be set aside (rule 3)
-    bool members_only = false;  ///< more members of a room that another part of the same answer tells of: late_members.hpp
-    std::string broken;         ///< why this part could not be read; then only room, section and raw are set. Else empty
+    std::string raw;     ///< the whole object, as it came: what is stored when the room has to be set aside (rule 3)
+    std::string broken;  ///< why this part could not be read; then only room, section and raw are set. Else empty
 
     bool operator==(const RoomPart&) const = default;
+};
+
+/// Some of a room's newest member events.
+struct RoomMembers {
+    RoomId room;
+    std::vector<Event> members;
 };
 
 /// Everything of an answer that is not rooms.

@@ -11,7 +11,7 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::size_t kMost = 8 * 1024 * 1024;
+constexpr std::size_t kMost = 6 * 1024 * 1024;
 constexpr std::size_t kChunk = 256 * 1024;
 /// Rooms with fewer state events are not worth it.
 constexpr std::size_t kManyEvents = 100;
@@ -40,7 +40,7 @@ Task<void> LateMembers::take(RoomPart& room, Slices& slices) {
         const std::size_t bytes = event.body.size();
         Event taken = std::move(event);
         if (taken.is_member() && !shown.contains(*taken.state_key)) {
-            add(room, taken.body);
+            add(room.room, taken.body);
         } else {
             kept.push_back(std::move(taken));
         }
@@ -49,9 +49,9 @@ Task<void> LateMembers::take(RoomPart& room, Slices& slices) {
     room.state = std::move(kept);
 }
 
-void LateMembers::add(const RoomPart& part, const std::string& event) {
-    const bool fits = !chunks_.empty() && chunks_.back().room == part.room && chunks_.back().events.size() + event.size() < kChunk;
-    if (!fits) chunks_.push_back({part.room, part.state_is_after ? "state_after" : "state", ""});
+void LateMembers::add(const RoomId& room, const std::string& event) {
+    const bool fits = !chunks_.empty() && chunks_.back().room == room && chunks_.back().events.size() + event.size() < kChunk;
+    if (!fits) chunks_.push_back({room, ""});
     std::string& events = chunks_.back().events;
     const std::size_t before = events.size();
     if (before > 0) events += ',';
@@ -63,17 +63,17 @@ bool LateMembers::full() const {
     return bytes_ > kMost;
 }
 
-std::vector<RoomPart> LateMembers::next() {
-    std::vector<RoomPart> rooms;
+std::vector<RoomMembers> LateMembers::next() {
+    std::vector<RoomMembers> rooms;
     Slices none;
     for (std::size_t bytes = 0; !chunks_.empty() && (rooms.empty() || bytes + chunks_.front().events.size() < kChunk);) {
         Chunk chunk = std::move(chunks_.front());
         chunks_.pop_front();
         bytes += chunk.events.size();
         bytes_ -= chunk.events.size();
-        std::string raw = R"({")" + std::string(chunk.block) + R"(":{"events":[)" + chunk.events + "]}}";
-        rooms.push_back(at_once(parse_room(std::move(chunk.room), Section::join, std::move(raw), none)));
-        rooms.back().members_only = true;
+        std::string raw = R"({"state":{"events":[)" + chunk.events + "]}}";
+        RoomPart part = at_once(parse_room(std::move(chunk.room), Section::join, std::move(raw), none));
+        rooms.push_back({std::move(part.room), std::move(part.state)});
     }
     return rooms;
 }

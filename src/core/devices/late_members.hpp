@@ -22,15 +22,14 @@ class LateMembers {
     /// There are so many that some have to be stored now.
     bool full() const;
     /// About a quarter of a megabyte of the oldest. Not when empty().
-    std::vector<RoomPart> next();
+    std::vector<RoomMembers> next();
 
   private:
     struct Chunk {
         RoomId room;
-        const char* block;   ///< where they stood: "state" or "state_after"
         std::string events;  ///< as in an array
     };
-    void add(const RoomPart& part, const std::string& event);
+    void add(const RoomId& room, const std::string& event);
 
     UserId user_;
     std::deque<Chunk> chunks_;

@@ -16,6 +16,7 @@ constexpr Milliseconds kFirstPollLimit{600'000};
 /// Beyond poll_timeout, for the answer to begin.
 constexpr Milliseconds kGrace{30'000};
 constexpr std::size_t kMostPiece = 1024 * 1024;
+constexpr std::size_t kMostLateMembersInFlight = 2;
 constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostState = 64 * 1024 * 1024;
 constexpr Milliseconds kLeastRest{1'000};
@@ -127,16 +128,18 @@ Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
 
 Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::optional<std::string>& since) {
     std::optional<FirstPoll> first;
+    Asked asked;
     if (!since) {
         InFlight waiting(worker_.status.first_polls_waiting);
         while (worker_.first_polls >= worker_.most_first_polls) co_await worker_.first_poll_ended.wait();
         first.emplace(worker_);
+        asked.store = co_await worker_.rooms.now();
     }
     trouble_.reset();
     InFlight in_flight(worker_.status.polls_in_flight);
     ++worker_.status.polls;
     Call call{poll_target(since, credential.settings->poll_timeout), credential.access_token, credential.client};
-    const Instant asked = worker_.loop.now();
+    asked.here = worker_.loop.now();
     auto exchange = credential.homeserver->get(call);
     if (!exchange) {
         trouble_.emplace(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
@@ -168,8 +171,7 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
     co_await receive(credential, *exchange, lease, since, asked);
 }
 
-Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since,
-                           Instant asked) {
+Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since, Asked asked) {
     const Instant arrived = worker_.loop.now();
     ClassicParser parser;
     LateMembers late(device_.user);
@@ -179,12 +181,19 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
         piece.lease = lease;
         piece.from = since;
         piece.began = began;
-        piece.asked = asked;
+        piece.asked = asked.here;
         piece.rooms = std::move(rooms);
         return piece;
     };
     // While a piece is being stored the next one is read.
-    std::shared_ptr<SharedWork<bool>> storing;
+    WorkInFlight pieces(worker_.loop, 1);
+    WorkInFlight members(worker_.loop, kMostLateMembersInFlight);
+    std::set<RoomId> more_members;
+    auto store_late = [&] {
+        std::vector<RoomMembers> some = late.next();
+        for (const RoomMembers& room : some) more_members.insert(room.room);
+        return store_members(std::move(some), asked.store);
+    };
     std::exception_ptr broken_off;
     try {
         for (;;) {
@@ -193,19 +202,15 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
             parser.feed(bytes);
             if (parser.pending_bytes() < kMostPiece) continue;
             std::vector<RoomPart> rooms = co_await read_rooms(worker_.loop, parser.take_rooms(), since ? nullptr : &late);
-            co_await finished(std::move(storing));
-            storing = std::make_shared<SharedWork<bool>>(worker_.loop);
-            storing->start(ingest(credential, piece_of(std::move(rooms))));
-            while (late.full()) {
-                co_await finished(std::move(storing));
-                co_await ingest(credential, piece_of(late.next()));
-            }
+            co_await pieces.add(ingest(credential, piece_of(std::move(rooms))));
+            if (late.full()) co_await pieces.ended();
+            while (late.full()) co_await members.add(store_late());
         }
         parser.finish();
     } catch (...) {
         broken_off = std::current_exception();
     }
-    co_await finished(std::move(storing));
+    co_await pieces.ended();
     if (broken_off) std::rethrow_exception(broken_off);
     std::vector<RoomPart> rooms = co_await read_rooms(worker_.loop, parser.take_rooms(), since ? nullptr : &late);
     if (!late.empty()) {
@@ -213,8 +218,10 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
         rooms.clear();
         co_await ingest(credential, std::move(before));
     }
-    while (!late.empty()) co_await ingest(credential, piece_of(late.next()));
+    while (!late.empty()) co_await members.add(store_late());
+    co_await members.ended();
     LogStore::Piece piece = piece_of(std::move(rooms));
+    piece.more_members.assign(more_members.begin(), more_members.end());
     piece.rest = std::make_unique<AnswerRest>(parser.take_rest());
     std::string next_batch = piece.rest->next_batch;
     KeyCounts known = co_await device_.read_key_counts();
@@ -248,7 +255,7 @@ Task<void> Poller::begin_anew(std::optional<std::string>& since, std::string err
                                     std::to_string(ended.size()));
 }
 
-Task<bool> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
+Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     Lease lease = piece.lease;
     piece.end = device_.end();
     std::optional<InFlight> in_flight(std::in_place, worker_.status.ingests_in_flight);
@@ -265,7 +272,22 @@ Task<bool> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
         if (failed == no_state_.end() || failed->second.not_before <= worker_.loop.now())
             co_await fetch_state(credential, lease, std::move(room));
     }
-    co_return true;
+}
+
+Task<void> Poller::store_members(std::vector<RoomMembers> members, std::int64_t asked) {
+    const std::string rooms =
+        members.front().room.value + (members.size() > 1 ? " and of " + std::to_string(members.size() - 1) + " more" : "");
+    std::string refused;
+    try {
+        co_await worker_.rooms.store_members(std::move(members), asked);
+    } catch (const StatementFailed& failure) {
+        if (!failure.blames_data()) throw;
+        refused = failure.sqlstate;
+    }
+    // A list of members is asked for when somebody looks, whatever is known of it.
+    if (!refused.empty())
+        worker_.log(LogLevel::warn,
+                    name() + ": some members of room " + rooms + " are left out: PostgreSQL refuses them with SQLSTATE " + refused);
 }
 
 Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId room) {

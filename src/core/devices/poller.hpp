@@ -77,6 +77,12 @@ class Poller {
     std::optional<DeviceRow> following() const;
 
   private:
+    /// When the homeserver was asked.
+    struct Asked {
+        Instant here{};
+        std::int64_t store = 0;  ///< RoomStore::now(); of first polls only
+    };
+
     Task<void> run();
     Task<void> hold_role();
     void decided(const std::string& message);
@@ -89,8 +95,9 @@ class Poller {
 
     Task<void> poll(Lease lease, std::optional<std::string> since);
     Task<void> poll_once(const Credential& credential, Lease lease, std::optional<std::string>& since);
-    Task<void> receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since, Instant asked);
-    Task<bool> ingest(const Credential& credential, LogStore::Piece piece);
+    Task<void> receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since, Asked asked);
+    Task<void> ingest(const Credential& credential, LogStore::Piece piece);
+    Task<void> store_members(std::vector<RoomMembers> members, std::int64_t asked);
     Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room);
     Task<void> refused(const Credential& credential, Exchange& exchange);
     Task<void> begin_anew(std::optional<std::string>& since, std::string errcode);

@@ -16,6 +16,7 @@ namespace {
 constexpr Milliseconds kHeadLimit{120'000};
 constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostAtOnce = 1000;
+constexpr std::size_t kMostInFlight = 2;
 /// Of the answer's own; what stands in an event is skipped if it is deeper than any client can read.
 constexpr std::size_t kMostDepth = 100;
 constexpr std::size_t kMostEventDepth = 1000;
@@ -59,33 +60,28 @@ class MembersReader : public JsonReader::Handler {
     std::vector<std::string> listed_;
 };
 
-Task<bool> store_some(RoomStore& store, RoomKey room, std::vector<Event> members, std::int64_t asked) {
-    co_await store.store_members(room, std::move(members), asked);
-    co_return true;
-}
-
 /// While some are being stored the next ones are read.
-Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, Exchange& exchange, std::int64_t asked) {
+Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, const RoomId& id, Exchange& exchange, std::int64_t asked) {
     MembersReader members;
     JsonReader json(members, kMostDepth);
-    std::shared_ptr<SharedWork<bool>> storing;
+    WorkInFlight storing(loop, kMostInFlight);
+    auto store_read = [&] {
+        std::vector<RoomMembers> some;
+        some.push_back({id, members.take()});
+        return store.store_members(std::move(some), asked);
+    };
     for (;;) {
         std::string_view bytes = co_await within(loop, kReadLimit, exchange.read());
         if (bytes.empty()) break;
         json.feed(bytes);
-        if (members.pending() >= kMostAtOnce) {
-            co_await finished(std::move(storing));
-            storing = std::make_shared<SharedWork<bool>>(loop);
-            storing->start(store_some(store, room, members.take(), asked));
-        }
+        if (members.pending() >= kMostAtOnce) co_await storing.add(store_read());
         co_await loop_pause(loop);
     }
-    co_await finished(std::move(storing));
     json.finish();
     // Whoever asks is or was a member: a list of nobody is none.
     if (members.none()) throw HomeserverNonsense("a member list without members");
-    std::vector<Event> rest = members.take();
-    co_await store.store_members(room, std::move(rest), asked);
+    co_await storing.add(store_read());
+    co_await storing.ended();
     std::vector<std::string> listed = members.take_listed();
     co_await store.end_members(room, std::move(listed), asked);
 }
@@ -106,7 +102,7 @@ Task<bool> ask(Loop& loop, RoomStore& store, RoomKey room, RoomId id, Credential
         throw passed_on(head.status, body);
     }
     if (head.status != 200) throw HomeserverUnavailable("the homeserver answered " + std::to_string(head.status));
-    co_await store_answer(loop, store, room, *exchange, now);
+    co_await store_answer(loop, store, room, id, *exchange, now);
     co_return true;
 }
 
