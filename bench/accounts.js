@@ -6,6 +6,7 @@ const { now, pause } = require('./figures');
 
 const power_level_count = 40;     // members with a power level of their own
 const most_children = 500;
+const heroes = 2;
 
 const user = '@bench:hs.test';
 /** How many rooms have how many members. */
@@ -33,13 +34,15 @@ function part(i, count, lazy) {
   const counts = { highlight_count: mixed(i) % 11 === 0 ? mixed(i) % 5 : 0, notification_count: mixed(i) % 3 === 0 ? mixed(i) % 40 : 0 };
   const message = matrix.message('last', { origin_server_ts: 1_600_000_000_000 + mixed(i) * 1000 });
   const made = matrix.room(user, [message], { unread_notifications: counts });
-  made.summary = { 'm.heroes': [userId(0), userId(1)], 'm.joined_member_count': count, 'm.invited_member_count': 0 };
+  made.summary = { 'm.heroes': Array.from({ length: heroes }, (_, k) => userId(k)), 'm.joined_member_count': count, 'm.invited_member_count': 0 };
   made.state.events[2] = matrix.state('m.room.name', { name: name(i, 700) });
-  if (!lazy) for (let k = 0; k < count - 1; k++) made.state.events.push(member(k));
+  const shown = lazy ? heroes : count - 1;
+  for (let k = 0; k < shown; k++) made.state.events.push(member(k));
   return made;
 }
 
-/** What a first poll gives: {rooms, space, initial}. `lazy`: no members but the user. The space is the last room, with others in it. */
+/** What a first poll gives: {rooms, space, initial}. `lazy`: no members but the user and the heroes, who
+ * are never left out. The space is the last room, with others in it. */
 function account(shape, lazy) {
   const counts = shape.flatMap(([rooms, count]) => Array(rooms).fill(count));
   const rooms = counts.map(() => matrix.roomId());

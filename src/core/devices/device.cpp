@@ -12,19 +12,9 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::size_t kMostTail = 64;
-constexpr std::size_t kMostTailBytes = 128 * 1024;
 /// A room's row and what is computed of it, about.
 constexpr std::size_t kRoomBytes = 2048;
 constexpr const char* kIgnored = "m.ignored_user_list";
-
-std::size_t bytes_of(const News& news) {
-    std::size_t bytes = sizeof(News) + news.entries.size() * sizeof(Entry) + news.rooms.size() * sizeof(RoomRow);
-    for (const auto& message : news.to_device) bytes += sizeof(message) + message.body.size();
-    for (const auto& event : news.account_data) bytes += sizeof(event) + event.body.size();
-    for (const auto& change : news.device_lists) bytes += sizeof(change) + change.user.value.size();
-    return bytes;
-}
 
 template <class List>
 void raise(Position& last, const List& list) {
@@ -49,26 +39,20 @@ Device::Device(Loop& loop, LogStore& logs, RoomStore& rooms, RoomCache& cache, C
       last_to_device_(row.end),
       last_device_list_(row.end),
       last_account_data_(row.end),
-      views_(std::make_unique<RoomViews>()) {}
+      views_(std::make_unique<RoomViews>()),
+      tail_(row.end) {}
 
 Device::~Device() = default;
 
-template <class Item, class List>
-std::optional<std::vector<Item>> Device::from_memory(Position after, Position deleted, List News::*list) const {
+template <class Item>
+std::optional<std::vector<Item>> Device::from_memory(Position after, Position deleted, std::vector<Item> News::*list) const {
     // A stream that begins, or goes back, reads in the store: only what is still kept there may be shown.
-    bool reaches = after.value > 0 && after >= deleted && (after >= end_ || (!tail_.empty() && tail_.front().from <= after));
-    if (!reaches) return std::nullopt;
-    std::vector<Item> items;
-    for (const News& news : tail_) {
-        for (const Item& item : news.*list) {
-            if (item.seq > after) items.push_back(item);
-        }
-    }
-    return items;
+    if (after.value == 0 || after < deleted || after < tail_.begin()) return std::nullopt;
+    return tail_.items(after, list);
 }
 
 Task<std::vector<ToDeviceMessage>> Device::read_to_device(Position after, int limit) {
-    if (auto items = from_memory<ToDeviceMessage>(after, deleted_to_device_, &News::to_device)) {
+    if (auto items = from_memory(after, deleted_to_device_, &News::to_device)) {
         if (items->size() > static_cast<std::size_t>(limit)) items->resize(static_cast<std::size_t>(limit));
         co_return std::move(*items);
     }
@@ -76,7 +60,7 @@ Task<std::vector<ToDeviceMessage>> Device::read_to_device(Position after, int li
 }
 
 Task<std::vector<DeviceListChange>> Device::read_device_lists(Position after) {
-    auto items = from_memory<DeviceListChange>(after, deleted_device_lists_, &News::device_lists);
+    auto items = from_memory(after, deleted_device_lists_, &News::device_lists);
     if (!items) co_return co_await logs_.device_lists(key, after);
     // The latest word about a user is the only one: rule 24.
     std::vector<DeviceListChange> latest;
@@ -88,7 +72,7 @@ Task<std::vector<DeviceListChange>> Device::read_device_lists(Position after) {
 }
 
 Task<std::vector<AccountDataEvent>> Device::read_account_data(Position after) {
-    auto items = from_memory<AccountDataEvent>(after, Position{}, &News::account_data);
+    auto items = from_memory(after, Position{}, &News::account_data);
     if (!items) co_return co_await logs_.account_data(key, after);
     std::vector<AccountDataEvent> latest;
     for (auto& item : *items) {
@@ -139,15 +123,9 @@ void Device::apply(News news) {
     whole_ = whole_ || news.whole;
     // Between, the log has been pruned, of redactions too.
     if (news.from > end_) cache_.clear();
-    if (news.from != end_) {
-        tail_.clear();
-        tail_bytes_ = 0;
-    }
     end_ = std::max(end_, news.to);
     news.rooms.clear();  // those that somebody looks at are kept above
-    tail_bytes_ += bytes_of(news);
-    tail_.push_back(std::move(news));
-    forget_oldest();
+    tail_.add(std::move(news));
     count(bytes());
     changed_.notify();
 }
@@ -155,8 +133,7 @@ void Device::apply(News news) {
 void Device::restart(const DeviceRow& row, const std::vector<Entry>& typing) {
     typing_.clear();
     for (const Entry& entry : typing) typing_.apply(entry);
-    tail_.clear();
-    tail_bytes_ = 0;
+    tail_.restart(row.end);
     key_counts_.reset();
     forget_rooms();
     // What was redacted since this worker last looked is not told any more.
@@ -253,26 +230,18 @@ Task<bool> Device::load_all_rooms() {
 }
 
 Task<std::vector<Entry>> Device::read_entries(RoomKey room, Position from, Position to) {
-    const bool reaches = to <= end_ && (from >= end_ || (!tail_.empty() && tail_.front().from <= from));
-    if (!reaches) co_return co_await room_store_.entries(key, room, from, to);
-    std::vector<Entry> entries;
-    for (const News& news : tail_) {
-        for (const Entry& entry : news.entries) {
-            if (entry.room_key == room && entry.seq > from && entry.seq <= to) entries.push_back(entry);
-        }
-    }
-    co_return entries;
+    if (to > end_ || from < tail_.begin()) co_return co_await room_store_.entries(key, room, from, to);
+    co_return tail_.entries(room, from, to);
 }
 
 std::vector<Entry> Device::kept_entries(const std::set<RoomKey>& rooms, Position to) const {
-    std::vector<Entry> entries;
-    if (to > end_) return entries;
-    for (auto news = tail_.rbegin(); news != tail_.rend(); ++news) {
-        for (auto entry = news->entries.rbegin(); entry != news->entries.rend(); ++entry) {
-            if (entry->seq <= to && rooms.contains(entry->room_key)) entries.push_back(*entry);
-        }
-    }
-    return entries;
+    return to > end_ ? std::vector<Entry>() : tail_.newest(rooms, to);
+}
+
+void Device::keep_entries(RoomKey room, std::vector<Entry> entries, Position to) {
+    if (to > end_) return;
+    tail_.keep(room, std::move(entries), to);
+    count(bytes());
 }
 
 Task<std::shared_ptr<const std::set<std::string>>> Device::ignored_users() {
@@ -288,25 +257,17 @@ Task<std::shared_ptr<const std::set<std::string>>> Device::ignored_users() {
     co_return ignored_;
 }
 
-void Device::forget_oldest() {
-    while (tail_.size() > 1 && (tail_.size() > kMostTail || tail_bytes_ > kMostTailBytes)) {
-        tail_bytes_ -= std::min(tail_bytes_, bytes_of(tail_.front()));
-        tail_.pop_front();
-    }
-}
-
 void Device::let_go() {
     if (--held_ == 0) use(bytes());
 }
 
 std::size_t Device::bytes() const {
-    return tail_bytes_ + rooms_.size() * kRoomBytes;
+    return tail_.bytes() + rooms_.size() * kRoomBytes;
 }
 
 /// All of it can be read again; only not under the hands of who is reading it.
 void Device::drop() {
-    tail_.clear();
-    tail_bytes_ = 0;
+    tail_.restart(end_);
     if (held_ == 0) forget_rooms();
     count(bytes());
 }

@@ -1,7 +1,6 @@
 // A device in a worker's memory: where its log stands, the log's end, and whom to wake when it moves.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/devices/tail.hpp"
 #include "core/devices/typing.hpp"
 #include "core/rooms/cache_budget.hpp"
 #include "matrix_sync/error.hpp"
@@ -84,6 +84,8 @@ class Device : private CacheBudget::Spender {
     Task<std::vector<Entry>> read_entries(RoomKey room, Position from, Position to);
     /// The newest of the log in these rooms, up to `to`, newest first: as far back as memory goes.
     std::vector<Entry> kept_entries(const std::set<RoomKey>& rooms, Position to) const;
+    /// A room's newest entries up to `to`, newest first, as the store gave them.
+    void keep_entries(RoomKey room, std::vector<Entry> entries, Position to);
     /// m.ignored_user_list, as it is now.
     Task<std::shared_ptr<const std::set<std::string>>> ignored_users();
 
@@ -96,9 +98,8 @@ class Device : private CacheBudget::Spender {
     void restart(const DeviceRow& row, const std::vector<Entry>& typing);
 
   private:
-    template <class Item, class List>
-    std::optional<std::vector<Item>> from_memory(Position after, Position deleted, List News::*list) const;
-    void forget_oldest();
+    template <class Item>
+    std::optional<std::vector<Item>> from_memory(Position after, Position deleted, std::vector<Item> News::*list) const;
     std::size_t bytes() const;
     void drop() override;
 
@@ -128,8 +129,7 @@ class Device : private CacheBudget::Spender {
     std::uint64_t restarts_ = 0;
     std::shared_ptr<SharedWork<bool>> loading_;
     std::shared_ptr<const std::set<std::string>> ignored_;
-    std::deque<News> tail_;  ///< without gaps up to end_
-    std::size_t tail_bytes_ = 0;
+    Tail tail_;  ///< up to end_
     int held_ = 0;
 };
 

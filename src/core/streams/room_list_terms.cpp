@@ -12,8 +12,8 @@ namespace {
 
 constexpr std::int64_t kDefaultRooms = 20;
 constexpr std::int64_t kMostRooms = 1000;
-constexpr std::int64_t kDefaultTimeline = 1;
-constexpr std::int64_t kMostTimeline = 50;
+constexpr std::int64_t kDefaultListTimeline = 1;
+constexpr std::int64_t kMostListTimeline = 50;
 constexpr RoomSort kDefaultSort = RoomSort::by_recency;
 
 std::int64_t negotiated(const Fields& fields, const char* key, std::int64_t least, std::int64_t otherwise, std::int64_t most,
@@ -108,7 +108,7 @@ RoomListTerms::RoomListTerms(const Fields& fields) : required(fields, RequiredSt
     spaces = read_spaces(fields, params);
     filters = read_filters(fields.object("filters"), params);
     if (!required.empty()) params["required_state"] = required.params();
-    timeline_limit = static_cast<int>(negotiated(fields, "timeline_limit", 0, kDefaultTimeline, kMostTimeline, params));
+    timeline_limit = static_cast<int>(negotiated(fields, "timeline_limit", 0, kDefaultListTimeline, kMostListTimeline, params));
 
     const Fields p = fields.object("p");
     Json asked = Json::object();

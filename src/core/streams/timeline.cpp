@@ -138,9 +138,11 @@ Task<std::vector<ShownTimeline>> last_timelines(Reading& reading, std::vector<Ro
     }
     const int at_once = std::min(limit + 1, kEntriesAtOnce);
     if (!further_back.empty()) {
+        const std::vector<RoomKey> read = further_back;
         std::vector<Entry> first = co_await reading.store.last(reading.device.key, std::move(further_back), to, at_once);
         co_await learn(reading, known, first);
         for (Entry& entry : first) by_room[entry.room_key].push_back(std::move(entry));
+        for (RoomKey room : read) reading.device.keep_entries(room, by_room[room], to);
     }
 
     for (const RoomRow& row : rows) {
