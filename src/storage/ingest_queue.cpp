@@ -61,6 +61,8 @@ Task<LogStore::Ingested> IngestQueue::ingest(Delivery delivery) {
 
 Task<void> IngestQueue::work() {
     while (!waiting_.empty()) {
+        // Answers to several devices come together.
+        co_await loop_pause(loop_);
         Group group = next_group();
         if (group.empty()) continue;
         co_await carry_out(group);
