@@ -3,11 +3,11 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "matrix_sync/error.hpp"
 #include "matrix_sync/loop.hpp"
@@ -85,13 +85,13 @@ class WorkInFlight {
     }
     Task<void> oldest() {
         auto piece = std::move(pieces_.front());
-        pieces_.pop_front();
+        pieces_.erase(pieces_.begin());
         co_await SharedWork<bool>::result(std::move(piece));
     }
 
     Loop& loop_;
     std::size_t most_;
-    std::deque<std::shared_ptr<SharedWork<bool>>> pieces_;
+    std::vector<std::shared_ptr<SharedWork<bool>>> pieces_;
 };
 
 /// What the homeserver gives, if it gives it in time. Throws HomeserverUnavailable.

@@ -1,7 +1,6 @@
 // From parts to entries. A room has mostly one step, so there is mostly one round: the states of all rooms are looked up together.
 #include <algorithm>
 
-#include "core/classic/event.hpp"
 #include "storage/ingest.hpp"
 
 namespace matrix_sync {
@@ -19,10 +18,6 @@ void go_on_from(KnownEntries& known, const std::optional<Entry>& entry) {
         known.base = Entry(*known.live());
     }
     known.replay.clear();
-}
-
-ListedEvent listed_event(EventRef ref, const Event& event) {
-    return {ref, state_name(event.type, event.state_key), event.is_member(), event.type == "m.room.redaction" || comes_redacted(event)};
 }
 
 }  // namespace
@@ -90,6 +85,10 @@ std::optional<ListedPart> Ingestion::listed(const RoomWork& work, const Step& st
     listed.block_is_after = part.state_is_after;
     listed.typing = part.typing;
     listed.next_batch = step.next_batch;
+    auto listed_event = [this](EventRef ref, const Event& event) {
+        const bool redacts = event.type == "m.room.redaction" || come_redacted_.contains(event.event_id.value);
+        return ListedEvent{ref, state_name(event.type, event.state_key), event.is_member(), redacts};
+    };
     for (const Event& event : part.state) {
         if (!event.state_key) continue;
         const KnownEvent& stored = events_.at(event.event_id.value);
