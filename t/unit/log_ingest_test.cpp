@@ -15,7 +15,10 @@ namespace {
 
 /// An ingest that runs on its own.
 struct Running {
-    Running(Storage& storage, LogStore::Piece piece) { job.start(run(*this, storage, std::move(piece))); }
+    Running(Storage& storage, LogStore::Piece piece) {
+        job.start(run(*this, storage, std::move(piece)));
+        storage.loop.turn();
+    }
 
     static Task<void> run(Running& self, Storage& storage, LogStore::Piece piece) {
         try {
@@ -70,6 +73,7 @@ START_TEST(pieces_that_wait_share_a_transaction) {
     // A second one of the same device has to wait for the first.
     running.emplace_back(storage, piece(leases[5], "next", one(part("!r:world", {event("$last")}))));
     storage.watched.begins.open();
+    storage.loop.settle();
     for (std::size_t i = 0; i < running.size(); ++i) {
         ck_assert(running[i].result && running[i].result->lease_lost == (i == 3));
         ck_assert_uint_eq(running[i].result->news.entries.size(), i == 3 ? 0 : 1);
@@ -93,6 +97,7 @@ START_TEST(an_abandoned_piece_harms_nobody) {
     running[0].job.cancel();  // under way: nobody hears of it
     running[1].job.cancel();  // waiting: taken back
     storage.watched.begins.open();
+    storage.loop.settle();
     ck_assert(running[2].result && !running[2].result->lease_lost);
     assert_text(storage.told(a.device, "!r:world"), "|1:$a");
     assert_text(storage.told(b.device, "!r:world"), "");
@@ -118,6 +123,7 @@ START_TEST(a_room_that_is_refused_is_set_aside_and_the_others_go_on) {  // rule 
     Running second(storage, std::move(bad));
     Running third(storage, piece(c, std::nullopt, one(first_part("!c:world", {event("$c")}))));
     storage.watched.begins.open();
+    storage.loop.settle();
     ck_assert(first.result && second.result && third.result);
     ck_assert_uint_eq(second.result->news.entries.size(), 7);
     ck_assert_uint_eq(second.result->news.to_device.size(), 1);
@@ -198,17 +204,17 @@ START_TEST(a_room_without_create_is_set_aside_until_its_state_is_known) {  // ru
     assert_text(storage.count("log"), "0");
 
     std::vector<Event> state{event("$name", "m.room.name", "")};
-    auto still = complete(storage.logs.ingest_aside(lease, std::nullopt, RoomId{"!r:world"}, state));
+    auto still = ingest_aside(storage, lease, RoomId{"!r:world"}, state);
     ck_assert(still.news.entries.empty() && still.without_state.empty());
     assert_text(storage.count("set_aside"), "2");
     state.push_back(create("!r:world"));
-    auto found = complete(storage.logs.ingest_aside(lease, std::nullopt, RoomId{"!r:world"}, state));
+    auto found = ingest_aside(storage, lease, RoomId{"!r:world"}, state);
     assert_read_back(storage, lease.device, found.news);
     ck_assert_uint_eq(found.news.entries.size(), 2);
     assert_text(storage.told(lease.device, "!r:world"), "|1:$1; 1:$2");
     assert_text(storage.count("set_aside"), "0");
     ck_assert_uint_eq(storage.state(found.news.entries.back().state).size(), 2);
-    ck_assert(complete(storage.logs.ingest_aside(lease, std::nullopt, RoomId{"!r:world"}, state)).news.entries.empty());
+    ck_assert(ingest_aside(storage, lease, RoomId{"!r:world"}, state).news.entries.empty());
 }
 END_TEST
 
@@ -390,8 +396,10 @@ START_TEST(a_redaction_meets_its_target_while_both_are_stored) {  // rule 16
         std::string error;
         std::thread second([&] {
             try {
-                PostgresLogs logs(elsewhere, storage.loop, [](const std::string&) {});
-                complete(logs.ingest(redaction_first ? piece(b, std::nullopt, one(redacted)) : piece(a, "next", one(redacting))));
+                FakeLoop loop;
+                PostgresLogs logs(elsewhere, loop, [](const std::string&) {});
+                complete(logs.ingest(redaction_first ? piece(b, std::nullopt, one(redacted)) : piece(a, "next", one(redacting))),
+                         [&] { loop.turn(); });
             } catch (const std::exception& thrown) {
                 error = thrown.what();
             }

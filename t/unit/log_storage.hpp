@@ -144,6 +144,10 @@ inline LogStore::Ingested ingest(Storage& storage, LogStore::Piece piece) {
     return complete(storage.logs.ingest(std::move(piece)), [&] { storage.loop.turn(); });
 }
 
+inline LogStore::Ingested ingest_aside(Storage& storage, Lease lease, RoomId room, std::vector<Event> state) {
+    return complete(storage.logs.ingest_aside(lease, std::nullopt, std::move(room), std::move(state)), [&] { storage.loop.turn(); });
+}
+
 inline std::vector<RoomPart> one(RoomPart part) {
     std::vector<RoomPart> parts;
     parts.push_back(std::move(part));

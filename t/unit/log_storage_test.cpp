@@ -334,7 +334,7 @@ START_TEST(large_tables_are_never_read_whole) {
     auto ingested = ingest(storage, std::move(all));
     ingest(storage, piece(lease, "next", one(part("!s:w", {event("$5")}))));
     std::vector<Event> state{create("!s:w")};
-    complete(storage.logs.ingest_aside(lease, std::nullopt, RoomId{"!s:w"}, state));
+    ingest_aside(storage, lease, RoomId{"!s:w"}, state);
     ingest(storage, piece(lease, "next", {}, std::nullopt));
     complete(storage.logs.news(lease.device, Position{}));
     complete(storage.logs.typing(lease.device, Milliseconds{1}));
