@@ -129,8 +129,8 @@ class RoomStore {
     /// The rows of some users as of a version.
     virtual Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users) = 0;
     /// Some of the newest member events of rooms, as the homeserver gives them: at most some 1,000. Nothing is stored of rooms that are not
-    /// known. `asked` is what now() was before the homeserver was asked.
-    virtual Task<void> store_members(std::vector<RoomMembers> rooms, std::int64_t asked) = 0;
+    /// known; gives those that are. `asked` is what now() was before the homeserver was asked.
+    virtual Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers> rooms, std::int64_t asked) = 0;
     /// The store's clock, in microseconds.
     virtual Task<std::int64_t> now() = 0;
     /// All of it has been stored; these are the users that it names.

@@ -31,7 +31,6 @@ const Statement insert_events{"member_fetch_insert_events", R"sql(
     SELECT w.event_id, w.room, 'm.room.member', w.state_key, w.sender, w.time, w.body
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
         AS w (room, event_id, state_key, sender, time, body)
-    ORDER BY w.event_id
     ON CONFLICT (event_id) DO NOTHING RETURNING event_id, ref
 )sql"};
 
@@ -52,12 +51,20 @@ const Statement set_redacted{"member_fetch_set_redacted", R"sql(
     WHERE event.ref = w.ref AND NOT event.redacted
 )sql"};
 
+constexpr int most_tries = 5;
+
+/// Another transaction was in the way: deadlock, serialization failure, a lock that was not to be had in time.
+bool in_the_way(const StatementFailed& failure) {
+    return failure.sqlstate.starts_with("40") || failure.sqlstate == "55P03";
+}
+
 /// One transaction.
 class Batch {
   public:
-    Batch(Transaction& transaction, std::vector<RoomMembers> rooms) : sending_(transaction), rooms_(std::move(rooms)) {}
+    Batch(Transaction& transaction, std::vector<RoomMembers>& rooms) : sending_(transaction), rooms_(rooms) {}
 
-    Task<void> carry_out(Microseconds asked) {
+    /// Gives the rooms that are known.
+    Task<std::vector<RoomKey>> carry_out(Microseconds asked) {
         Query clock_query = sending_.ask(get_clock, Params());
         co_await find_rooms();
         // What is unused may be gone when it is looked for again; what was missing may be somebody else's by now.
@@ -66,6 +73,9 @@ class Batch {
         Rows clock = co_await clock_query;
         co_await write_members(sending_, facts({asked, clock.bigint(0, 0)}));
         co_await sending_.commit(false);
+        std::vector<RoomKey> rooms;
+        for (const auto& [id, key] : keys_) rooms.push_back(key);
+        co_return rooms;
     }
 
   private:
@@ -114,7 +124,10 @@ class Batch {
         params.texts(ids);
         Query query = sending_.ask(get_refs, std::move(params));
         Rows rows = co_await query;
-        for (auto& [id, stored] : events_) stored.ref = {};
+        for (auto& [id, stored] : events_) {
+            stored.ref = {};
+            stored.elsewhere = false;
+        }
         std::vector<std::string> unused;
         for (std::size_t row = 0; row < rows.size(); ++row) {
             Stored& stored = events_.find(rows.text(row, 0))->second;
@@ -211,27 +224,34 @@ class Batch {
             of.facts = member_facts(part, said, ref_of);
             of.news =
                 std::ranges::any_of(part.state, [&](const Event& event) { return events_.find(event.event_id.value)->second.inserted; });
+            room.members = std::move(part.state);
         }
         return facts;
     }
 
     Sending sending_;
-    std::vector<RoomMembers> rooms_;
+    std::vector<RoomMembers>& rooms_;
     std::map<RoomId, RoomKey> keys_;
     std::map<std::string, Stored, std::less<>> events_;  ///< by ID
 };
 
 }  // namespace
 
-Task<void> PostgresMembers::store_members(std::vector<RoomMembers> rooms, Microseconds asked) {
+Task<std::vector<RoomKey>> PostgresMembers::store_members(std::vector<RoomMembers> rooms, Microseconds asked) {
     for (RoomMembers& room : rooms) {
         std::erase_if(room.members, [](const Event& event) { return event.type != "m.room.member" || !event.state_key; });
     }
     std::erase_if(rooms, [](const RoomMembers& room) { return room.members.empty(); });
-    if (rooms.empty()) co_return;
-    auto transaction = co_await database_.begin();
-    Batch batch(*transaction, std::move(rooms));
-    co_await batch.carry_out(asked);
+    if (rooms.empty()) co_return std::vector<RoomKey>();
+    for (int tries = 1;; ++tries) {
+        try {
+            auto transaction = co_await database_.begin();
+            Batch batch(*transaction, rooms);
+            co_return co_await batch.carry_out(asked);
+        } catch (const StatementFailed& failure) {
+            if (!in_the_way(failure) || tries == most_tries) throw;
+        }
+    }
 }
 
 Task<Microseconds> PostgresMembers::now() {

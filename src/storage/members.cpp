@@ -251,17 +251,21 @@ Microseconds ClockReading::at_earliest(Instant when) const {
 Task<void> write_members(Sending& sending, std::vector<MemberFacts> rooms) {
     std::erase_if(rooms, [](const MemberFacts& facts) { return facts.facts.empty() && facts.redacted.empty() && !facts.gap; });
     if (rooms.empty()) co_return;
+    std::set<RoomKey> sure;
+    for (const MemberFacts& facts : rooms) {
+        if (facts.news) sure.insert(facts.room);
+    }
     Lists known;
     Concerned perhaps_known;
     for (const MemberFacts& facts : rooms) {
-        if (!facts.news) perhaps_known.add(facts);
+        if (!sure.contains(facts.room)) perhaps_known.add(facts);
     }
     co_await look(sending, perhaps_known, known);
     for (const MemberFacts& facts : rooms) {
-        if (!facts.news) known.apply(facts);
+        if (!sure.contains(facts.room)) known.apply(facts);
     }
     // What says nothing new need not be judged again under a lock: it is as if it had come before whatever is being written meanwhile.
-    std::erase_if(rooms, [&](const MemberFacts& facts) { return !facts.news && !known.news(facts.room); });
+    std::erase_if(rooms, [&](const MemberFacts& facts) { return !sure.contains(facts.room) && !known.news(facts.room); });
     if (rooms.empty()) co_return;
 
     Lists lists;

@@ -65,7 +65,7 @@ class PostgresMembers {
     Task<MemberChanges> member_changes(RoomKey room, std::int64_t after);
     Task<std::vector<Member>> members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after, int most);
     Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users);
-    Task<void> store_members(std::vector<RoomMembers> rooms, Microseconds asked);
+    Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers> rooms, Microseconds asked);
     Task<Microseconds> now();
     Task<void> end_members(RoomKey room, std::vector<std::string> listed, Microseconds asked);
 

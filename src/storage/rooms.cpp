@@ -306,7 +306,7 @@ Task<std::vector<RoomPeople>> PostgresRooms::people(std::vector<RoomKey> rooms, 
     co_return people;
 }
 
-Task<void> PostgresRooms::store_members(std::vector<RoomMembers> rooms, std::int64_t asked) {
+Task<std::vector<RoomKey>> PostgresRooms::store_members(std::vector<RoomMembers> rooms, std::int64_t asked) {
     return members_.store_members(std::move(rooms), asked);
 }
 

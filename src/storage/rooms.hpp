@@ -31,7 +31,7 @@ class PostgresRooms : public RoomStore {
     Task<MemberChanges> member_changes(RoomKey room, std::int64_t after) override;
     Task<std::vector<Member>> members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after, int most) override;
     Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users) override;
-    Task<void> store_members(std::vector<RoomMembers> rooms, std::int64_t asked) override;
+    Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers> rooms, std::int64_t asked) override;
     Task<std::int64_t> now() override;
     Task<void> end_members(RoomKey room, std::vector<std::string> listed, std::int64_t asked) override;
 

@@ -130,7 +130,7 @@ class MemoryRooms : public RoomStore {
     Task<MemberChanges> member_changes(RoomKey, std::int64_t) override { none(); }
     Task<std::vector<Member>> members_at(RoomKey, std::int64_t, Membership, MemberPlace, int) override { none(); }
     Task<std::vector<Member>> users_at(RoomKey, std::int64_t, std::vector<std::string>) override { none(); }
-    Task<void> store_members(std::vector<RoomMembers>, std::int64_t) override { none(); }
+    Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers>, std::int64_t) override { none(); }
     Task<std::int64_t> now() override { none(); }
     Task<void> end_members(RoomKey, std::vector<std::string>, std::int64_t) override { none(); }
 

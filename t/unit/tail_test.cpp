@@ -51,6 +51,8 @@ class Log {
         Entry entry;
         entry.seq = end_ = Position{end_.value + 1};
         entry.room_key = RoomKey{1 + below(kRooms)};
+        entry.events.resize(static_cast<std::size_t>(below(4)));
+        entry.gap = below(25) == 0;
         return entry;
     }
 
@@ -65,10 +67,12 @@ std::vector<Position> places(std::span<const Entry> entries) {
     return places;
 }
 
-/// What the tail has of a room is what the log has, without a gap, as far back as it goes. Gives how far.
-std::size_t check_newest(const Log& log, RoomKey room, Position to) {
-    const std::vector<Entry> kept = log.tail.newest({room}, to);
-    const std::vector<Entry> all = log.newest(room, to);
+/// What the tail has of a room is what the log has, as far back as it goes, and never beyond a gap. Gives how far.
+std::size_t check_newest(const Log& log, RoomKey room, Position to, std::size_t most) {
+    const std::vector<Entry> kept = log.tail.newest({room}, to, most);
+    std::vector<Entry> all = log.newest(room, to);
+    auto gap = std::ranges::find_if(all, &Entry::gap);
+    if (gap != all.end()) all.erase(gap + 1, all.end());
     ck_assert_uint_le(kept.size(), all.size());
     ck_assert(places(kept) == places(std::span(all).first(kept.size())));
     return kept.size();
@@ -97,15 +101,46 @@ START_TEST(memory_never_lacks_what_lies_between) {
                 std::vector<Entry> read = log.newest(room, to);
                 read.resize(std::min<std::size_t>(read.size(), 5));
                 for (int polls = log.below(4) * 30; polls > 0; --polls) log.poll();
-                log.tail.keep(room, std::move(read), to);
+                log.tail.keep(room, read, to);
             }
-            const std::size_t kept = check_newest(log, room, log.end());
+            const std::size_t kept = check_newest(log, room, log.end(), 50);
             if (kept > log.tail.entries(room, log.tail.begin(), log.end()).size()) ++before;
-            check_newest(log, room, Position{log.end().value - log.below(100)});
+            check_newest(log, room, Position{log.end().value - log.below(100)}, 3);
             check_entries(log, room, Position{log.tail.begin().value + log.below(20)}, log.end());
         }
     }
     ck_assert_uint_gt(before, 0);
+}
+END_TEST
+
+START_TEST(what_lies_behind_a_gap_or_enough_events_is_not_shown) {
+    Tail tail{Position{100}};
+    auto entry = [](std::int64_t seq, std::size_t events, bool gap = false) {
+        Entry entry;
+        entry.seq = Position{seq};
+        entry.room_key = RoomKey{1};
+        entry.events.resize(events);
+        entry.gap = gap;
+        return entry;
+    };
+    auto newest = [&](std::size_t most) { return tail.newest({RoomKey{1}}, Position{1000}, most).size(); };
+    tail.keep(RoomKey{1}, {entry(90, 2), entry(80, 2), entry(70, 2, true), entry(60, 2)}, Position{100});
+    ck_assert_uint_eq(newest(1), 1);
+    ck_assert_uint_eq(newest(3), 2);
+    ck_assert_uint_eq(newest(50), 3);
+
+    News news;
+    news.from = Position{100};
+    news.entries = {entry(101, 1)};
+    news.to = Position{101};
+    tail.add(news);
+    ck_assert_uint_eq(newest(50), 4);
+    ck_assert_uint_eq(newest(1), 1);
+    news.from = Position{101};
+    news.entries = {entry(102, 1, true)};
+    news.to = Position{102};
+    tail.add(news);
+    ck_assert_uint_eq(newest(50), 1);
 }
 END_TEST
 
@@ -121,8 +156,8 @@ START_TEST(it_has_its_bounds) {
     log.tail.restart(log.end());
     ck_assert_uint_eq(log.tail.bytes(), 0);
     ck_assert(log.tail.begin() == log.end());
-    ck_assert(log.tail.newest({RoomKey{1}}, log.end()).empty());
+    ck_assert(log.tail.newest({RoomKey{1}}, log.end(), 10).empty());
 }
 END_TEST
 
-MATRIX_SYNC_SUITE("tail", memory_never_lacks_what_lies_between, it_has_its_bounds)
+MATRIX_SYNC_SUITE("tail", memory_never_lacks_what_lies_between, what_lies_behind_a_gap_or_enough_events_is_not_shown, it_has_its_bounds)

@@ -234,13 +234,13 @@ Task<std::vector<Entry>> Device::read_entries(RoomKey room, Position from, Posit
     co_return tail_.entries(room, from, to);
 }
 
-std::vector<Entry> Device::kept_entries(const std::set<RoomKey>& rooms, Position to) const {
-    return to > end_ ? std::vector<Entry>() : tail_.newest(rooms, to);
+std::vector<Entry> Device::kept_entries(const std::set<RoomKey>& rooms, Position to, std::size_t most) const {
+    return to > end_ ? std::vector<Entry>() : tail_.newest(rooms, to, most);
 }
 
-void Device::keep_entries(RoomKey room, std::vector<Entry> entries, Position to) {
+void Device::keep_entries(RoomKey room, const std::vector<Entry>& entries, Position to) {
     if (to > end_) return;
-    tail_.keep(room, std::move(entries), to);
+    tail_.keep(room, entries, to);
     count(bytes());
 }
 

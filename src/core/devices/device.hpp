@@ -82,10 +82,10 @@ class Device : private CacheBudget::Spender {
     Position listed() const { return all_rooms_ ? listed_ : end_; }
     /// The device's log in one room, in (from, to], oldest first.
     Task<std::vector<Entry>> read_entries(RoomKey room, Position from, Position to);
-    /// The newest of the log in these rooms, up to `to`, newest first: as far back as memory goes.
-    std::vector<Entry> kept_entries(const std::set<RoomKey>& rooms, Position to) const;
+    /// The newest of the log in these rooms, up to `to`, newest first: as far back as memory goes and `most` events need.
+    std::vector<Entry> kept_entries(const std::set<RoomKey>& rooms, Position to, std::size_t most) const;
     /// A room's newest entries up to `to`, newest first, as the store gave them.
-    void keep_entries(RoomKey room, std::vector<Entry> entries, Position to);
+    void keep_entries(RoomKey room, const std::vector<Entry>& entries, Position to);
     /// m.ignored_user_list, as it is now.
     Task<std::shared_ptr<const std::set<std::string>>> ignored_users();
 

@@ -279,7 +279,8 @@ Task<void> Poller::store_members(std::vector<RoomMembers> members, std::int64_t 
         members.front().room.value + (members.size() > 1 ? " and of " + std::to_string(members.size() - 1) + " more" : "");
     std::string refused;
     try {
-        co_await worker_.rooms.store_members(std::move(members), asked);
+        const std::vector<RoomKey> stored = co_await worker_.rooms.store_members(std::move(members), asked);
+        for (RoomKey room : stored) worker_.cache.members_changed(room);
     } catch (const StatementFailed& failure) {
         if (!failure.blames_data()) throw;
         refused = failure.sqlstate;

@@ -12,9 +12,20 @@ constexpr std::size_t kMostNews = 64;
 constexpr std::size_t kMostBytes = 128 * 1024;
 /// Of one room, before the news.
 constexpr std::size_t kMostBefore = 32;
+/// No timeline shows more.
+constexpr std::size_t kMostEvents = 200;
+
+/// With the map's node of its room.
+constexpr std::size_t kEntryBytes = sizeof(Entry) + 64;
 
 std::size_t bytes_of(const Entry& entry) {
-    return sizeof(Entry) + entry.events.size() * sizeof(EventRef) + entry.transaction_ids.size() * sizeof(std::string);
+    std::size_t bytes = kEntryBytes + entry.events.size() * sizeof(EventRef) + entry.room.value.size() + entry.next_batch.size();
+    bytes += entry.prev_batch ? entry.prev_batch->size() : 0;
+    for (const auto& id : entry.transaction_ids) bytes += sizeof(id) + (id ? id->size() : 0);
+    if (entry.typing) {
+        for (const std::string& user : *entry.typing) bytes += sizeof(user) + user.size();
+    }
+    return bytes;
 }
 
 std::size_t bytes_of(const News& news) {
@@ -51,25 +62,28 @@ void Tail::forget_oldest() {
     for (Entry& entry : news.entries) {
         auto room = before_.find(entry.room_key);
         if (room == before_.end()) continue;
-        std::deque<Entry>& entries = room->second;
-        before_bytes_ += bytes_of(entry);
-        entries.push_front(std::move(entry));
-        if (entries.size() <= kMostBefore) continue;
-        before_bytes_ -= bytes_of(entries.back());
-        entries.pop_back();
+        std::vector<Entry> entries = std::move(room->second);
+        entries.insert(entries.begin(), std::move(entry));
+        put(room->first, std::move(entries));
     }
 }
 
-void Tail::keep(RoomKey room, std::vector<Entry> entries, Position to) {
+/// In the place of what is kept of the room.
+void Tail::put(RoomKey room, std::vector<Entry> entries) {
+    for (const Entry& entry : before_[room]) before_bytes_ -= bytes_of(entry);
+    auto gap = std::ranges::find_if(entries, &Entry::gap);
+    if (gap != entries.end()) entries.erase(gap + 1, entries.end());
+    if (entries.size() > kMostBefore) entries.resize(kMostBefore);
+    for (const Entry& entry : entries) before_bytes_ += bytes_of(entry);
+    before_[room] = std::move(entries);
+}
+
+void Tail::keep(RoomKey room, const std::vector<Entry>& entries, Position to) {
     if (to < begin_) return;
-    std::deque<Entry>& kept = before_[room];
-    for (const Entry& entry : kept) before_bytes_ -= bytes_of(entry);
-    kept.clear();
-    for (Entry& entry : entries) {
-        if (entry.seq > begin_ || kept.size() == kMostBefore) continue;
-        before_bytes_ += bytes_of(entry);
-        kept.push_back(std::move(entry));
-    }
+    std::vector<Entry> before;
+    std::ranges::copy_if(entries, std::back_inserter(before), [this](const Entry& entry) { return entry.seq <= begin_; });
+    auto kept = before_.find(room);
+    if (before.size() > (kept == before_.end() ? 0 : kept->second.size())) put(room, std::move(before));
 }
 
 std::vector<Entry> Tail::entries(RoomKey room, Position from, Position to) const {
@@ -82,17 +96,23 @@ std::vector<Entry> Tail::entries(RoomKey room, Position from, Position to) const
     return entries;
 }
 
-std::vector<Entry> Tail::newest(const std::set<RoomKey>& rooms, Position to) const {
+std::vector<Entry> Tail::newest(const std::set<RoomKey>& rooms, Position to, std::size_t most) const {
     std::vector<Entry> entries;
+    std::map<RoomKey, std::size_t> events;
+    std::set<RoomKey> wanted = rooms;
+    auto take = [&](const Entry& entry, std::size_t enough) {
+        if (entry.seq > to || !wanted.contains(entry.room_key)) return;
+        entries.push_back(entry);
+        events[entry.room_key] += entry.events.size();
+        if (entry.gap || events[entry.room_key] >= enough) wanted.erase(entry.room_key);
+    };
     for (auto news = news_.rbegin(); news != news_.rend(); ++news) {
-        for (auto entry = news->entries.rbegin(); entry != news->entries.rend(); ++entry) {
-            if (entry->seq <= to && rooms.contains(entry->room_key)) entries.push_back(*entry);
-        }
+        for (auto entry = news->entries.rbegin(); entry != news->entries.rend(); ++entry) take(*entry, kMostEvents);
     }
-    for (RoomKey room : rooms) {
+    for (RoomKey room : std::set(wanted)) {
         auto before = before_.find(room);
-        if (before == before_.end()) continue;
-        std::ranges::copy_if(before->second, std::back_inserter(entries), [&](const Entry& entry) { return entry.seq <= to; });
+        if (before == before_.end() || events[room] >= most) continue;
+        for (const Entry& entry : before->second) take(entry, most);
     }
     return entries;
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <map>
 #include <set>
 #include <unordered_map>
 #include <vector>
@@ -24,8 +25,9 @@ class Tail {
     void restart(Position end);
     /// The news go on where it ended, or everything before them is forgotten. The oldest go when there are many.
     void add(News news);
-    /// A room's newest entries up to `to`, newest first, as they were read: kept if they go on to begin().
-    void keep(RoomKey room, std::vector<Entry> entries, Position to);
+    /// A room's newest entries up to `to`, newest first, as they were read: kept if they go on to begin(), and as far as a timeline shows
+    /// them.
+    void keep(RoomKey room, const std::vector<Entry>& entries, Position to);
 
     /// What came after a position not before begin().
     template <class Item>
@@ -40,16 +42,18 @@ class Tail {
     }
     /// Of one room, in (from, to], oldest first; `from` is not before begin().
     std::vector<Entry> entries(RoomKey room, Position from, Position to) const;
-    /// Of each room the newest up to `to`, newest first, as far back as memory goes.
-    std::vector<Entry> newest(const std::set<RoomKey>& rooms, Position to) const;
+    /// Of each room the newest up to `to`, newest first, as far back as memory goes, but not beyond a gap, nor far beyond `most` events:
+    /// what is older may have been pruned.
+    std::vector<Entry> newest(const std::set<RoomKey>& rooms, Position to, std::size_t most) const;
 
   private:
     void forget_oldest();
+    void put(RoomKey room, std::vector<Entry> entries);
 
     Position begin_;
     std::deque<News> news_;  ///< without gaps
     std::size_t news_bytes_ = 0;
-    std::unordered_map<RoomKey, std::deque<Entry>> before_;  ///< newest first
+    std::unordered_map<RoomKey, std::vector<Entry>> before_;  ///< newest first; none is empty
     std::size_t before_bytes_ = 0;
 };
 

@@ -60,16 +60,18 @@ class MembersReader : public JsonReader::Handler {
     std::vector<std::string> listed_;
 };
 
+Task<void> store_some(RoomStore& store, RoomId room, std::vector<Event> members, std::int64_t asked) {
+    std::vector<RoomMembers> rooms(1);
+    rooms[0] = {std::move(room), std::move(members)};
+    co_await store.store_members(std::move(rooms), asked);
+}
+
 /// While some are being stored the next ones are read.
 Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, const RoomId& id, Exchange& exchange, std::int64_t asked) {
     MembersReader members;
     JsonReader json(members, kMostDepth);
     WorkInFlight storing(loop, kMostInFlight);
-    auto store_read = [&] {
-        std::vector<RoomMembers> some;
-        some.push_back({id, members.take()});
-        return store.store_members(std::move(some), asked);
-    };
+    auto store_read = [&] { return store_some(store, id, members.take(), asked); };
     for (;;) {
         std::string_view bytes = co_await within(loop, kReadLimit, exchange.read());
         if (bytes.empty()) break;

@@ -56,20 +56,31 @@ struct Known {
     }
 };
 
-Task<void> learn(Reading& reading, Known& known, const std::vector<Entry>& entries) {
+/// Gives those that are gone.
+Task<std::set<EventRef>> learn(Reading& reading, Known& known, const std::vector<Entry>& entries) {
     std::vector<EventRef> refs;
     for (const Entry& entry : entries) {
         for (EventRef ref : entry.events) {
             if (!known.events.contains(ref)) refs.push_back(ref);
         }
     }
-    if (refs.empty()) co_return;
-    const std::vector<EventRef> wanted = refs;
+    std::set<EventRef> gone;
+    if (refs.empty()) co_return gone;
+    gone.insert(refs.begin(), refs.end());
     known.events.merge(co_await reading.cache.events(std::move(refs)));
-    // Rather no answer than one that lacks an event: the entries are of a log that this worker has not followed for very long.
-    for (EventRef ref : wanted) {
-        if (!known.events.contains(ref)) throw StatementFailed("02000", "event " + std::to_string(ref.value) + " is gone");
-    }
+    std::erase_if(gone, [&](EventRef ref) { return known.events.contains(ref); });
+    co_return gone;
+}
+
+/// Rather no answer than one that lacks an event: the entries are of a log that this worker has not followed for very long.
+Task<void> learn_all(Reading& reading, Known& known, const std::vector<Entry>& entries) {
+    const std::set<EventRef> gone = co_await learn(reading, known, entries);
+    if (!gone.empty()) throw StatementFailed("02000", "event " + std::to_string(gone.begin()->value) + " is gone");
+}
+
+bool has_any(const std::vector<Entry>& entries, const std::set<EventRef>& refs) {
+    return std::ranges::any_of(
+        entries, [&](const Entry& entry) { return std::ranges::any_of(entry.events, [&](EventRef ref) { return refs.contains(ref); }); });
 }
 
 ShownTimeline show(const Known& known, const Timeline& timeline) {
@@ -127,12 +138,12 @@ Task<std::vector<ShownTimeline>> last_timelines(Reading& reading, std::vector<Ro
     std::set<RoomKey> rooms;
     for (const RoomRow& row : rows) rooms.insert(row.key);
     std::map<RoomKey, std::vector<Entry>> by_room;
-    std::vector<Entry> kept = reading.device.kept_entries(rooms, to);
-    co_await learn(reading, known, kept);
+    std::vector<Entry> kept = reading.device.kept_entries(rooms, to, most);
+    const std::set<EventRef> gone = co_await learn(reading, known, kept);
     for (Entry& entry : kept) by_room[entry.room_key].push_back(std::move(entry));
     std::vector<RoomKey> further_back;
     for (RoomKey room : rooms) {
-        if (reaches_back(by_room[room], most, shown)) continue;
+        if (reaches_back(by_room[room], most, shown) && !has_any(by_room[room], gone)) continue;
         by_room[room].clear();
         further_back.push_back(room);
     }
@@ -140,7 +151,7 @@ Task<std::vector<ShownTimeline>> last_timelines(Reading& reading, std::vector<Ro
     if (!further_back.empty()) {
         const std::vector<RoomKey> read = further_back;
         std::vector<Entry> first = co_await reading.store.last(reading.device.key, std::move(further_back), to, at_once);
-        co_await learn(reading, known, first);
+        co_await learn_all(reading, known, first);
         for (Entry& entry : first) by_room[entry.room_key].push_back(std::move(entry));
         for (RoomKey room : read) reading.device.keep_entries(room, by_room[room], to);
     }
@@ -153,7 +164,7 @@ Task<std::vector<ShownTimeline>> last_timelines(Reading& reading, std::vector<Ro
             std::vector<RoomKey> room = {row.key};
             std::vector<Entry> older = co_await reading.store.last(reading.device.key, std::move(room), before, kEntriesAtOnce);
             more = older.size() == static_cast<std::size_t>(kEntriesAtOnce);
-            co_await learn(reading, known, older);
+            co_await learn_all(reading, known, older);
             std::ranges::move(older, std::back_inserter(entries));
         }
         Timeline timeline = read_last(entries, most, shown);
@@ -168,7 +179,7 @@ Task<ShownTimeline> delta_timeline(Reading& reading, std::vector<Entry> entries,
     Known known;
     known.filter = &filter;
     known.ignored = co_await reading.device.ignored_users();
-    co_await learn(reading, known, entries);
+    co_await learn_all(reading, known, entries);
     const Shown shown = [&known](EventRef ref) { return known.shows(ref); };
     Delta delta = read_delta(entries, std::nullopt, static_cast<std::size_t>(limit), shown);
     ShownTimeline made = show(known, delta.timeline);
