@@ -33,6 +33,9 @@ class Client {
     this.forget('room', 'typing', 'room_list', 'room_members');
   }
 
+  /** It has no session yet. */
+  get isNew() { return this.held === undefined; }
+
   close() { this.session?.close(); }
 
   forget(...streams) {
@@ -89,7 +92,7 @@ class Client {
 
   /** The request that is due: its body, for which streams it asks a first page, and whether the room in view is another. */
   prepare(random) {
-    const first = this.held === undefined;
+    const first = this.isNew;
     const body = first ? copy(this.params) : patch(this.held, this.params);
     const pages = {};
     for (const stream of this.pagedStreams()) {

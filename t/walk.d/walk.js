@@ -178,8 +178,10 @@ class Walk {
   async compare(users, rooms, all) {
     const clients = this.clients.filter((client) => users.includes(client.user));
     const devices = [...new Set(clients.map((client) => client.device))];
-    const numbers = await this.world.tell(devices);
     const label = `step ${this.world.step}`;
+    // A session that begins when the device's others have acknowledged a message does not get it.
+    await settled(clients.filter((client) => client.isNew).map((client) => this.blame(client, () => client.attempt(client.random.fork(`${label} begins`), {}))));
+    const numbers = await this.world.tell(devices);
     await settled(clients.map((client) => this.blame(client, () => client.bringUpTo(numbers.get(client.device), client.random.fork(label)))));
     this.world.movedUsers.clear();
     const shared = new Map();
