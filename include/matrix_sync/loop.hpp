@@ -88,6 +88,7 @@ class Loop {
     Link ready_;
     std::multimap<Instant, Deferred*> timed_;
     bool running_ = false;
+    Instant asked_ = Instant::max();  ///< the shell comes then, or earlier
 };
 
 /// `co_await loop_pause(loop)`: lets other events have their turn, so that long work takes no more than a slice at a time.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ struct Receipt {
 
 enum class Membership : std::int16_t { join = 1, invite = 2, knock = 3, leave = 4, ban = 5 };
 inline constexpr int kMemberships = 5;
+
+/// A set of memberships, in the order of their numbers.
+using Memberships = std::set<Membership>;
 
 /// A row of a room's member list.
 struct Member {
@@ -62,6 +66,12 @@ struct MemberChanges {
     std::vector<UserId> gone;  ///< those that have no row any more
 };
 
+/// Rows of a member list as of a version.
+struct MembersAt {
+    std::vector<Member> next;   ///< of a range, in order
+    std::vector<Member> named;  ///< of some users, whatever their membership, in no order
+};
+
 /// Who is in a room as far as its member list knows, for homeservers that give no summary.
 struct RoomPeople {
     RoomKey room;
@@ -75,7 +85,7 @@ enum class Paged : std::int16_t { room_members = 1, room_list = 2 };
 
 /// The order in which a first page was made, for its later pages. Immutable; it goes with its session, or when newer ones have come.
 struct Snapshot {
-    int number = 0;
+    std::int64_t number = 0;
     std::string params;          ///< what the stream was asked, without the limit: a later page has to ask the same
     std::int64_t count = 0;      ///< entries in the whole of it
     std::vector<RoomKey> rooms;  ///< room_list: all of them, in order
@@ -123,11 +133,10 @@ class RoomStore {
     /// What has changed after a version, some 1,000 rows at a time. Only what all of it says, until there is no more, is a list that there
     /// was. A list is begun by pages of members_at() instead.
     virtual Task<MemberChanges> member_changes(RoomKey room, std::int64_t after) = 0;
-    /// The list as of a version: those with this membership that come after a place, in order, at most `most`. An index range.
-    virtual Task<std::vector<Member>> members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after,
-                                                 int most) = 0;
-    /// The rows of some users as of a version.
-    virtual Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users) = 0;
+    /// The list as of a version: those with one of these memberships that come after a user (empty: from the first on), at most `most`, an
+    /// index range for each membership; and, beside them, the rows of some users.
+    virtual Task<MembersAt> members_at(RoomKey room, std::int64_t version, Memberships memberships, UserId after, int most,
+                                       std::vector<std::string> named) = 0;
     /// Some of the newest member events of rooms, as the homeserver gives them: at most some 1,000. Nothing is stored of rooms that are not
     /// known; gives those that are. `asked` is what now() was before the homeserver was asked.
     virtual Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers> rooms, std::int64_t asked) = 0;
@@ -136,10 +145,10 @@ class RoomStore {
     /// All of it has been stored; these are the users that it names.
     virtual Task<void> end_members(RoomKey room, std::vector<std::string> listed, std::int64_t asked) = 0;
 
-    /// Keeps a snapshot of a session's stream; gives its number. The oldest ones go.
-    virtual Task<int> add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) = 0;
+    /// Keeps a snapshot of a session's stream; gives its number. The oldest one goes.
+    virtual Task<std::int64_t> add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) = 0;
     /// None when it is gone, or of another stream.
-    virtual Task<std::optional<Snapshot>> snapshot(const SessionId& session, Paged stream, int number) = 0;
+    virtual Task<std::optional<Snapshot>> snapshot(const SessionId& session, Paged stream, std::int64_t number) = 0;
 };
 
 }  // namespace matrix_sync

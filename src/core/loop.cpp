@@ -37,6 +37,7 @@ void Loop::arm(Deferred& event, Milliseconds after) {
 
 void Loop::run() {
     running_ = true;
+    asked_ = Instant::max();
     Link due;
     while (ready_.linked()) ready_.next().insert_before(due);
     for (auto limit = timed_.upper_bound(now()); timed_.begin() != limit;) {
@@ -63,12 +64,11 @@ void Loop::run() {
 }
 
 void Loop::schedule() {
-    if (running_) return;
-    if (ready_.linked()) {
-        run_after(Milliseconds{0});
-    } else if (!timed_.empty()) {
-        run_after(std::max(timed_.begin()->first - now(), Instant{1}));
-    }
+    if (running_ || (!ready_.linked() && timed_.empty())) return;
+    const Instant when = ready_.linked() ? Instant::min() : timed_.begin()->first;
+    if (when >= asked_) return;  // it comes early enough
+    asked_ = when;
+    run_after(ready_.linked() ? Milliseconds{0} : std::max(when - now(), Instant{1}));
 }
 
 void Pause::await_suspend(std::coroutine_handle<> awaiter) {

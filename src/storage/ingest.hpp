@@ -154,12 +154,12 @@ class Ingestion {
     void set_versions();
     struct EventQueries {
         Query inserted;
-        Query refs;
+        Query found;
         Query unredacted;
     };
     std::optional<EventQueries> send_events();
     bool take_events(const Rows& rows);
-    void redact_stored(const Rows& rows);
+    void redact_events(const Rows& unredacted);
     void take_redacted_member(RoomKey room, std::string_view user, EventRef ref);
 
     // ingest_rooms.cpp

@@ -2,8 +2,7 @@
 #include <algorithm>
 
 #include "core/classic/event.hpp"
-#include "core/json/cursor.hpp"
-#include "core/matrix/redaction.hpp"
+#include "storage/event_rows.hpp"
 #include "storage/ingest.hpp"
 #include "storage/unused.hpp"
 
@@ -15,16 +14,6 @@ const Statement set_room_versions{"ingest_set_room_versions", R"sql(
     UPDATE room SET version = w.version, type = w.type
     FROM unnest($1::bigint[], $2::text[], $3::text[]) AS w (id, version, type)
     WHERE room.id = w.id AND room.version IS NULL
-)sql"};
-
-const Statement insert_events{"ingest_insert_events", R"sql(
-    INSERT INTO event (event_id, room, type, state_key, sender, origin_server_ts, body)
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])
-    ON CONFLICT (event_id) DO NOTHING RETURNING ref
-)sql"};
-
-const Statement get_refs{"ingest_get_refs", R"sql(
-    SELECT event_id, ref, room, unused FROM event WHERE event_id = ANY ($1::text[])
 )sql"};
 
 // A redaction waits here for whoever is just storing its target, and whoever stores the target later waits for the redaction: each then
@@ -47,44 +36,6 @@ const Statement take_redacted{"ingest_take_redacted", R"sql(
     FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS w (event_id, room, body)
     WHERE event.event_id = w.event_id AND event.room = w.room AND NOT event.redacted
 )sql"};
-
-const Statement find_unredacted{"ingest_find_unredacted", R"sql(
-    SELECT e.ref, e.body, coalesce(r.version, '1'), because.body, e.room, e.type, e.state_key
-    FROM unnest($1::bigint[], $2::text[]) AS w (room, event_id)
-    JOIN redaction x ON x.room = w.room AND x.target = w.event_id
-    JOIN event e ON e.event_id = w.event_id AND e.room + 0 = w.room
-    JOIN event because ON because.ref = x.ref
-    JOIN room r ON r.id = w.room
-    WHERE NOT e.redacted
-    ORDER BY e.event_id FOR UPDATE OF e
-)sql"};
-
-const Statement set_redacted{"ingest_set_redacted", R"sql(
-    UPDATE event SET body = w.body, redacted = true
-    FROM unnest($1::bigint[], $2::bytea[]) AS w (ref, body)
-    WHERE event.ref = w.ref
-)sql"};
-
-/// Column by column, sorted by event ID.
-struct EventRows {
-    std::vector<std::string> ids;
-    std::vector<std::int64_t> rooms;
-    std::vector<std::string> types;
-    std::vector<std::optional<std::string>> state_keys;
-    std::vector<std::string> senders;
-    std::vector<std::int64_t> times;
-    std::vector<std::string> bodies;
-
-    void add(const std::string& id, RoomKey room, const Event& event) {
-        ids.push_back(id);
-        rooms.push_back(room.value);
-        types.push_back(event.type);
-        state_keys.push_back(event.state_key);
-        senders.push_back(event.sender.value);
-        times.push_back(event.origin_server_ts);
-        bodies.push_back(event.body);
-    }
-};
 
 struct RedactionRows {
     std::vector<std::int64_t> rooms;
@@ -173,10 +124,7 @@ std::optional<Ingestion::EventQueries> Ingestion::send_events() {
     EventRows rows;
     for (const auto& [id, event] : events) rows.add(id, event.first, *event.second);
 
-    Params inserted;
-    inserted.texts(rows.ids).bigints(rows.rooms).texts(rows.types).texts(rows.state_keys).texts(rows.senders).bigints(rows.times);
-    inserted.bytess(rows.bodies);
-    Query inserted_query = sending_.ask(insert_events, std::move(inserted));
+    Query inserted_query = rows.insert(sending_);
     if (!placeholders.empty()) {
         Params params;
         params.texts(placeholders);
@@ -192,12 +140,8 @@ std::optional<Ingestion::EventQueries> Ingestion::send_events() {
         params.texts(redacted.ids).bigints(redacted.rooms).bytess(redacted.bodies);
         sending_.send(take_redacted, std::move(params));
     }
-    Params wanted;
-    wanted.texts(rows.ids);
-    Query refs_query = sending_.ask(get_refs, std::move(wanted));
-    Params candidates;
-    candidates.bigints(rooms).texts(ids);
-    return EventQueries{std::move(inserted_query), std::move(refs_query), sending_.ask(find_unredacted, std::move(candidates))};
+    Query found_query = find_events(sending_, rows.ids());
+    return EventQueries{std::move(inserted_query), std::move(found_query), find_unredacted(sending_, rooms, ids)};
 }
 
 void Ingestion::take_redacted_member(RoomKey room, std::string_view user, EventRef ref) {
@@ -228,33 +172,19 @@ Task<void> Ingestion::store_events() {
         std::optional<EventQueries> queries = send_events();
         if (!queries) co_return;
         Rows inserted = co_await queries->inserted;
-        Rows rows = co_await queries->refs;
+        Rows found = co_await queries->found;
         Rows unredacted = co_await queries->unredacted;
-        for (std::size_t row = 0; row < inserted.size(); ++row) inserted_.insert(EventRef{inserted.bigint(row, 0)});
-        again = take_events(rows);
-        if (!again) redact_stored(unredacted);
+        for (std::size_t row = 0; row < inserted.size(); ++row) inserted_.insert(EventRef{inserted.bigint(row, 1)});
+        again = take_events(found);
+        if (!again) redact_events(unredacted);
     }
 }
 
-void Ingestion::redact_stored(const Rows& unredacted) {
-    if (unredacted.empty()) return;
-    std::vector<std::int64_t> refs;
-    std::vector<std::string> bodies;
-    for (std::size_t row = 0; row < unredacted.size(); ++row) {
-        refs.push_back(unredacted.bigint(row, 0));
-        inserted_.erase(EventRef{refs.back()});
-        auto user = unredacted.maybe_text(row, 6);
-        if (user && unredacted.text(row, 5) == "m.room.member")
-            take_redacted_member(RoomKey{unredacted.bigint(row, 4)}, *user, EventRef{refs.back()});
-        try {
-            bodies.push_back(redact(unredacted.text(row, 1), unredacted.text(row, 2), unredacted.text(row, 3)));
-        } catch (const JsonError&) {
-            bodies.push_back("{}");  // nothing of what was to be redacted may stay
-        }
+void Ingestion::redact_events(const Rows& unredacted) {
+    for (const RedactedEvent& event : redact_stored(sending_, unredacted)) {
+        inserted_.erase(event.ref);
+        if (event.state_key && event.type == "m.room.member") take_redacted_member(event.room, *event.state_key, event.ref);
     }
-    Params params;
-    params.bigints(refs).bytess(bodies);
-    sending_.send(set_redacted, std::move(params));
 }
 
 }  // namespace matrix_sync

@@ -4,9 +4,8 @@
 #include <map>
 
 #include "core/classic/event.hpp"
-#include "core/json/cursor.hpp"
 #include "core/matrix/content.hpp"
-#include "core/matrix/redaction.hpp"
+#include "storage/event_rows.hpp"
 #include "storage/members.hpp"
 #include "storage/unused.hpp"
 
@@ -20,35 +19,6 @@ const Statement get_clock{"member_fetch_clock", R"sql(
 
 const Statement get_rooms{"member_fetch_rooms", R"sql(
     SELECT room_id, id FROM room WHERE room_id = ANY ($1::text[])
-)sql"};
-
-const Statement get_refs{"member_fetch_refs", R"sql(
-    SELECT event_id, ref, room, unused FROM event WHERE event_id = ANY ($1::text[])
-)sql"};
-
-const Statement insert_events{"member_fetch_insert_events", R"sql(
-    INSERT INTO event (event_id, room, type, state_key, sender, origin_server_ts, body)
-    SELECT w.event_id, w.room, 'm.room.member', w.state_key, w.sender, w.time, w.body
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
-        AS w (room, event_id, state_key, sender, time, body)
-    ON CONFLICT (event_id) DO NOTHING RETURNING event_id, ref
-)sql"};
-
-const Statement find_unredacted{"member_fetch_find_unredacted", R"sql(
-    SELECT e.ref, e.body, coalesce(r.version, '1'), because.body
-    FROM unnest($1::bigint[], $2::text[]) AS w (room, event_id)
-    JOIN redaction x ON x.room = w.room AND x.target = w.event_id
-    JOIN event e ON e.event_id = w.event_id AND e.room + 0 = w.room
-    JOIN event because ON because.ref = x.ref
-    JOIN room r ON r.id = w.room
-    WHERE NOT e.redacted
-    ORDER BY e.event_id FOR UPDATE OF e
-)sql"};
-
-const Statement set_redacted{"member_fetch_set_redacted", R"sql(
-    UPDATE event SET body = w.body, redacted = true
-    FROM unnest($1::bigint[], $2::bytea[]) AS w (ref, body)
-    WHERE event.ref = w.ref AND NOT event.redacted
 )sql"};
 
 constexpr int most_tries = 5;
@@ -120,9 +90,7 @@ class Batch {
     Task<std::vector<std::string>> read_refs() {
         std::vector<std::string> ids;
         for (const auto& [id, stored] : events_) ids.push_back(id);
-        Params params;
-        params.texts(ids);
-        Query query = sending_.ask(get_refs, std::move(params));
+        Query query = find_events(sending_, ids);
         Rows rows = co_await query;
         for (auto& [id, stored] : events_) {
             stored.ref = {};
@@ -140,27 +108,12 @@ class Batch {
 
     /// Gives how many.
     Task<std::size_t> insert_missing() {
-        std::vector<std::int64_t> rooms;
-        std::vector<std::string> ids;
-        std::vector<std::optional<std::string>> state_keys;
-        std::vector<std::string> senders;
-        std::vector<std::int64_t> times;
-        std::vector<std::string> bodies;
+        EventRows rows;
         for (const auto& [id, stored] : events_) {
-            if (stored.ref || stored.elsewhere) continue;
-            rooms.push_back(stored.room.value);
-            ids.push_back(id);
-            state_keys.push_back(stored.event->state_key);
-            senders.push_back(stored.event->sender.value);
-            times.push_back(stored.event->origin_server_ts);
-            bodies.push_back(stored.event->body);
+            if (!stored.ref && !stored.elsewhere) rows.add(id, stored.room, *stored.event);
         }
-        Params candidates;
-        candidates.bigints(rooms).texts(ids);
-        Params params = candidates;
-        params.texts(state_keys).texts(senders).bigints(times).bytess(bodies);
-        Query inserted_query = sending_.ask(insert_events, std::move(params));
-        Query unredacted_query = sending_.ask(find_unredacted, std::move(candidates));
+        Query inserted_query = rows.insert(sending_);
+        Query unredacted_query = find_unredacted(sending_, rows.rooms(), rows.ids());
         Rows inserted = co_await inserted_query;
         for (std::size_t row = 0; row < inserted.size(); ++row) {
             Stored& stored = events_.find(inserted.text(row, 0))->second;
@@ -168,23 +121,8 @@ class Batch {
             stored.inserted = true;
         }
         Rows unredacted = co_await unredacted_query;
-        redact_stored(unredacted);
+        redact_stored(sending_, unredacted);  // what was redacted before it came here
         co_return inserted.size();
-    }
-
-    /// What was redacted before it came here.
-    void redact_stored(const Rows& rows) {
-        std::vector<std::int64_t> refs;
-        std::vector<std::string> bodies;
-        for (std::size_t row = 0; row < rows.size(); ++row) {
-            refs.push_back(rows.bigint(row, 0));
-            try {
-                bodies.push_back(redact(rows.text(row, 1), rows.text(row, 2), rows.text(row, 3)));
-            } catch (const JsonError&) {
-                bodies.push_back("{}");  // nothing of what was to be redacted may stay
-            }
-        }
-        send_redacted(refs, bodies);
     }
 
     /// What the homeserver has redacted.
@@ -196,14 +134,7 @@ class Batch {
             refs.push_back(stored.ref.value);
             bodies.push_back(stored.event->body);
         }
-        send_redacted(refs, bodies);
-    }
-
-    void send_redacted(const std::vector<std::int64_t>& refs, const std::vector<std::string>& bodies) {
-        if (refs.empty()) return;
-        Params params;
-        params.bigints(refs).bytess(bodies);
-        sending_.send(set_redacted, std::move(params));
+        put_redacted(sending_, refs, bodies);
     }
 
     std::vector<MemberFacts> facts(Said said) {

@@ -22,17 +22,23 @@ const Statement get_list{"member_rows_get_list", R"sql(
     FROM (SELECT $1::bigint AS room) AS wanted LEFT JOIN member_list USING (room)
 )sql"};
 
-const Statement get_at{"member_rows_get_at", "SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(
-    FROM member m
-    WHERE m.room = $1::bigint AND m.membership = $2::smallint AND (m.sort_name, m.user_id) > ($3::text, $4::text)
-      AND m.since <= $5::bigint AND (m.until IS NULL OR m.until > $5::bigint)
-    ORDER BY m.sort_name, m.user_id LIMIT $6::bigint
-)sql"};
-
-const Statement get_users_at{"member_rows_get_users_at", "SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(
-    FROM member m
-    WHERE m.room = $1::bigint AND m.user_id = ANY ($2::text[])
-      AND m.since <= $3::bigint AND (m.until IS NULL OR m.until > $3::bigint)
+// A list begins after the user without a name that the empty user ID is.
+const Statement get_at{"member_rows_get_at", "(SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(, false AS named
+    FROM unnest($3::bigint[]) AS wanted (membership)
+    CROSS JOIN LATERAL (
+        SELECT * FROM member
+        WHERE room = $1::bigint AND membership = wanted.membership::smallint
+          AND (sort_name, user_id) > (coalesce((
+              SELECT sort_name FROM member
+              WHERE room = $1::bigint AND user_id = $4::text AND since <= $2::bigint AND (until IS NULL OR until > $2::bigint)
+          ), ''), $4::text)
+          AND since <= $2::bigint AND (until IS NULL OR until > $2::bigint)
+        ORDER BY sort_name, user_id LIMIT $5::bigint
+    ) AS m
+    ORDER BY m.sort_name, m.user_id LIMIT $5::bigint)
+    UNION ALL SELECT )sql" MATRIX_SYNC_MEMBER_COLUMNS R"sql(, true FROM member m
+    WHERE m.room = $1::bigint AND m.user_id = ANY ($6::text[]) AND m.since <= $2::bigint AND (m.until IS NULL OR m.until > $2::bigint)
+    ORDER BY named, sort_name, user_id
 )sql"};
 
 // Whole versions only. What a row was before `cut` does not count where it has changed again: that comes with the next ones.
@@ -71,13 +77,6 @@ Member read_row(const Rows& rows, std::size_t row) {
     member.displayname = rows.maybe_text(row, 4);
     member.avatar_url = rows.maybe_text(row, 5);
     return member;
-}
-
-std::vector<Member> read_rows(const Rows& rows) {
-    std::vector<Member> members;
-    members.reserve(rows.size());
-    for (std::size_t row = 0; row < rows.size(); ++row) members.push_back(read_row(rows, row));
-    return members;
 }
 
 }  // namespace
@@ -129,22 +128,18 @@ Task<MemberChanges> PostgresMembers::member_changes(RoomKey room, std::int64_t a
     co_return changes;
 }
 
-Task<std::vector<Member>> PostgresMembers::members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after,
-                                                      int most) {
+Task<MembersAt> PostgresMembers::members_at(RoomKey room, std::int64_t version, Memberships memberships, UserId after, int most,
+                                            std::vector<std::string> named) {
+    std::vector<std::int64_t> numbers;
+    for (Membership membership : memberships) numbers.push_back(static_cast<std::int64_t>(membership));
     Params params;
-    params.bigint(room.value).smallint(static_cast<std::int16_t>(membership)).text(after.sort_name).text(after.user);
-    params.bigint(version).bigint(most);
+    params.bigint(room.value).bigint(version).bigints(numbers).text(after.value).bigint(most).texts(named);
     Query query = database_.run(get_at, std::move(params));
     Rows rows = co_await query;
-    co_return read_rows(rows);
-}
-
-Task<std::vector<Member>> PostgresMembers::users_at(RoomKey room, std::int64_t version, std::vector<std::string> users) {
-    Params params;
-    params.bigint(room.value).texts(users).bigint(version);
-    Query query = database_.run(get_users_at, std::move(params));
-    Rows rows = co_await query;
-    co_return read_rows(rows);
+    MembersAt members;
+    for (std::size_t row = 0; row < rows.size(); ++row)
+        (rows.boolean(row, 6) ? members.named : members.next).push_back(read_row(rows, row));
+    co_return members;
 }
 
 /// Of the users who have a row, those that are not listed.

@@ -63,8 +63,8 @@ class PostgresMembers {
     Task<std::vector<std::pair<RoomKey, Member>>> members_of(std::vector<std::pair<RoomKey, std::string>> pairs);
     Task<MemberListEnd> member_list(RoomKey room);
     Task<MemberChanges> member_changes(RoomKey room, std::int64_t after);
-    Task<std::vector<Member>> members_at(RoomKey room, std::int64_t version, Membership membership, MemberPlace after, int most);
-    Task<std::vector<Member>> users_at(RoomKey room, std::int64_t version, std::vector<std::string> users);
+    Task<MembersAt> members_at(RoomKey room, std::int64_t version, Memberships memberships, UserId after, int most,
+                               std::vector<std::string> named);
     Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers> rooms, Microseconds asked);
     Task<Microseconds> now();
     Task<void> end_members(RoomKey room, std::vector<std::string> listed, Microseconds asked);

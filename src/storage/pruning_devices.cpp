@@ -10,9 +10,9 @@ namespace {
 constexpr std::int32_t entries_at_once = 200;
 /// The most events that a first page of a room shows of it.
 constexpr std::int32_t most_shown = 200;
-constexpr std::int32_t rooms_at_once = 50;
+constexpr std::int32_t rooms_in_step = 50;
 
-const Statement lock_device{"pruning_lock_device", R"sql(
+const Statement lock_pruned{"pruning_lock_device", R"sql(
     SELECT id FROM device WHERE id = $1::bigint FOR UPDATE
 )sql"};
 
@@ -160,7 +160,7 @@ Task<bool> PostgresPruning::prune_log(std::int64_t device, PruneAges ages) {
     Sending sending(*transaction);
     Params next = of_device(device);
     next.integer(entries_at_once).bigint(ages.settled.count());
-    sending.send(lock_device, of_device(device));
+    sending.send(lock_pruned, of_device(device));
     Query next_query = sending.ask(get_next, std::move(next));
     Rows found = co_await next_query;
     const std::int64_t end = found.bigint(0, 0);
@@ -182,8 +182,8 @@ Task<bool> PostgresPruning::forget_left(std::int64_t device, PruneAges ages) {
     auto transaction = co_await database_.begin();
     Sending sending(*transaction);
     Params wanted = of_device(device);
-    wanted.integer(rooms_at_once).bigint(ages.expiry.count());
-    sending.send(lock_device, of_device(device));
+    wanted.integer(rooms_in_step).bigint(ages.expiry.count());
+    sending.send(lock_pruned, of_device(device));
     Query query = sending.ask(get_left, std::move(wanted));
     Rows found = co_await query;
     const std::vector<std::int64_t> rooms = found.bigints(0, 0);
@@ -199,8 +199,8 @@ Task<bool> PostgresPruning::forget_device(std::int64_t device, PruneAges ages) {
     Params unused = of_device(device);
     unused.bigint(ages.expiry.count());
     Params wanted = of_device(device);
-    wanted.integer(rooms_at_once);
-    sending.send(lock_device, of_device(device));
+    wanted.integer(rooms_in_step);
+    sending.send(lock_pruned, of_device(device));
     Query unused_query = sending.ask(begin_anew, std::move(unused));
     Query rooms_query = sending.ask(get_all, std::move(wanted));
     Rows still_unused = co_await unused_query;

@@ -151,7 +151,7 @@ START_TEST(what_no_room_is_to_blame_for_is_thrown) {
     Lease lease = storage.device("A");
     int failures = 0;
     storage.watched.before = [&](const Statement& statement) {
-        if (std::string(statement.name) != "ingest_insert_events") return;
+        if (std::string(statement.name) != "event_insert") return;
         ++failures;
         throw StatementFailed("53100", "disk full");
     };

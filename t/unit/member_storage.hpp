@@ -82,9 +82,9 @@ struct MemberStorage {
 
     Microseconds now() { return complete(members.member_list(RoomKey{})).now; }
     std::int64_t version(RoomKey room) { return complete(members.member_list(room)).version; }
-    std::vector<Member> at(RoomKey room, std::int64_t version, Membership membership = Membership::join, const MemberPlace& after = {},
-                           int most = 100) {
-        return complete(members.members_at(room, version, membership, after, most));
+    std::vector<Member> at(RoomKey room, std::int64_t version, Membership membership = Membership::join) {
+        const Memberships memberships{membership};
+        return complete(members.members_at(room, version, memberships, UserId{}, 100, {})).next;
     }
 
     BlockingDatabase database{postgres().fresh_database()};

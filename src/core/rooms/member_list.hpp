@@ -14,9 +14,6 @@
 
 namespace matrix_sync {
 
-/// A set of memberships, in the order of their numbers.
-using Memberships = std::set<Membership>;
-
 class MemberList {
   public:
     /// What order and pages need; the rest is in the event.

@@ -137,13 +137,14 @@ Task<void> MemberLists::load(RoomKey room, std::shared_ptr<Kept> kept) {
     const MemberListEnd end = co_await store_.member_list(room);
     auto list = std::make_shared<MemberList>();
     for (int number = 1; number <= kMemberships; ++number) {
-        const auto membership = Membership{static_cast<std::int16_t>(number)};
-        MemberPlace place;
+        const Memberships membership = {Membership{static_cast<std::int16_t>(number)}};
+        UserId last;
         for (std::size_t got = kPage; got == kPage;) {
-            std::vector<Member> page = co_await store_.members_at(room, end.version, membership, place, kPage);
-            for (const Member& member : page) list->put(member);
-            got = page.size();
-            if (got > 0) place = {page.back().sort_name, page.back().user.value};
+            std::vector<std::string> nobody;
+            MembersAt page = co_await store_.members_at(room, end.version, membership, last, kPage, std::move(nobody));
+            for (const Member& member : page.next) list->put(member);
+            got = page.next.size();
+            if (got > 0) last = page.next.back().user;
             co_await loop_pause(loop_);
         }
     }

@@ -18,51 +18,6 @@ MemberItem item_of(const Member& member) {
     return {{member.sort_name, member.user.value}, member.ref};
 }
 
-/// A list's members as of a version, in order of their names, from the store.
-class StoredNames {
-  public:
-    StoredNames(RoomStore& store, RoomKey room, std::int64_t version, const Memberships& memberships, const MemberPlace& after,
-                std::size_t at_once)
-        : store_(store), room_(room), version_(version), at_once_(static_cast<int>(std::min(at_once, kMostAtOnce))) {
-        for (Membership membership : memberships) runs_.push_back({membership, after, {}, 0, false});
-    }
-
-    Task<std::optional<MemberItem>> next() {
-        Run* first = nullptr;
-        for (Run& run : runs_) {
-            if (run.at == run.items.size() && !run.ended) co_await fill(run);
-            if (run.at < run.items.size() && (!first || run.items[run.at] < first->items[first->at])) first = &run;
-        }
-        std::optional<MemberItem> item;
-        if (first) item = first->items[first->at++];
-        co_return item;
-    }
-
-  private:
-    struct Run {
-        Membership membership;
-        MemberPlace last;
-        std::vector<MemberItem> items;
-        std::size_t at;
-        bool ended;
-    };
-
-    Task<void> fill(Run& run) {
-        std::vector<Member> members = co_await store_.members_at(room_, version_, run.membership, run.last, at_once_);
-        run.items.clear();
-        run.at = 0;
-        run.ended = members.size() < static_cast<std::size_t>(at_once_);
-        for (const Member& member : members) run.items.push_back(item_of(member));
-        if (!run.items.empty()) run.last = run.items.back().place;
-    }
-
-    RoomStore& store_;
-    RoomKey room_;
-    std::int64_t version_;
-    int at_once_;
-    std::vector<Run> runs_;
-};
-
 /// Puts items behind others until there are enough; says whether there may be more.
 bool put(std::vector<MemberItem>& items, const std::vector<MemberItem>& more, std::size_t most) {
     for (const MemberItem& item : more) {
@@ -134,17 +89,20 @@ std::vector<MemberItem> MemberOrder::first(const MemberList& list, const Members
 
 Task<std::vector<MemberItem>> MemberOrder::after(RoomStore& store, RoomKey room, std::int64_t version, Memberships memberships,
                                                  std::string user, std::size_t most) const {
+    // Behind somebody who is set apart the names begin at the start, if any are left.
+    UserId last{set_apart_.contains(user) ? "" : user};
+    const int at_once = static_cast<int>(std::min(most, kMostAtOnce));
     std::vector<std::string> users = {user};
-    for (const auto& [name, level] : set_apart_) users.push_back(name);
-    std::vector<Member> rows = co_await store.users_at(room, version, std::move(users));
+    for (const auto& [name, of] : set_apart_) users.push_back(name);
+    MembersAt page = co_await store.members_at(room, version, memberships, last, at_once, std::move(users));
     std::vector<MemberItem> named;
-    std::optional<MemberPlace> last;
-    for (const Member& row : rows) {
+    bool found = false;
+    for (const Member& row : page.named) {
         if (!memberships.contains(row.membership)) continue;
-        if (row.user.value == user) last = item_of(row).place;
+        found = found || row.user.value == user;
         if (set_apart_.contains(row.user.value)) named.push_back(item_of(row));
     }
-    if (!last) throw no_such_member_page();
+    if (!found) throw no_such_member_page();
 
     Apart apart = place(std::move(named));
     std::vector<MemberItem> items;
@@ -152,15 +110,15 @@ Task<std::vector<MemberItem>> MemberOrder::after(RoomStore& store, RoomKey room,
         put(items, apart.behind, most);
         co_return items;
     }
-    if (go_behind(apart.front, user)) {
-        last.emplace();
-        put(items, apart.front, most);
-    }
-    StoredNames names(store, room, version, memberships, *last, most);
-    while (items.size() < most) {
-        std::optional<MemberItem> item = co_await names.next();
-        if (!item) break;
-        if (!set_apart_.contains(item->place.user)) items.push_back(std::move(*item));
+    if (go_behind(apart.front, user)) put(items, apart.front, most);
+    for (;;) {
+        for (const Member& member : page.next) {
+            if (items.size() < most && !set_apart_.contains(member.user.value)) items.push_back(item_of(member));
+        }
+        if (items.size() == most || page.next.size() < static_cast<std::size_t>(at_once)) break;
+        last = page.next.back().user;
+        users.clear();
+        page = co_await store.members_at(room, version, memberships, last, at_once, users);
     }
     put(items, apart.behind, most);
     co_return items;
