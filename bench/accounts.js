@@ -41,8 +41,7 @@ function part(i, count, lazy) {
   return made;
 }
 
-/** What a first poll gives: {rooms, space, initial}. `lazy`: no members but the user and the heroes, who
- * are never left out. The space is the last room, with others in it. */
+/** What a first poll gives: {rooms, space, initial}. The space is the last room. `lazy`: no members but the user and heroes. */
 function account(shape, lazy) {
   const counts = shape.flatMap(([rooms, count]) => Array(rooms).fill(count));
   const rooms = counts.map(() => matrix.roomId());

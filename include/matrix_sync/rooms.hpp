@@ -95,6 +95,9 @@ struct Snapshot {
     EventRef create;
 };
 
+/// So many calls of RoomStore::store_members() are under way at once, for one answer of the homeserver.
+inline constexpr std::size_t kMemberStoresAtOnce = 2;
+
 /// How rooms look: to one device, and in themselves.
 class RoomStore {
   public:

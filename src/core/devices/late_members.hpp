@@ -27,7 +27,7 @@ class LateMembers {
   private:
     struct Chunk {
         RoomId room;
-        std::string events;  ///< as in an array
+        std::string events;  ///< JSON, as in an array: half as large as they are as Events
     };
     void add(const RoomId& room, const std::string& event);
 

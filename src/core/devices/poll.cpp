@@ -16,7 +16,6 @@ constexpr Milliseconds kFirstPollLimit{600'000};
 /// Beyond poll_timeout, for the answer to begin.
 constexpr Milliseconds kGrace{30'000};
 constexpr std::size_t kMostPiece = 1024 * 1024;
-constexpr std::size_t kMostLateMembersInFlight = 2;
 constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostState = 64 * 1024 * 1024;
 constexpr Milliseconds kLeastRest{1'000};
@@ -187,7 +186,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     };
     // While a piece is being stored the next one is read.
     WorkInFlight pieces(worker_.loop, 1);
-    WorkInFlight members(worker_.loop, kMostLateMembersInFlight);
+    WorkInFlight members(worker_.loop, kMemberStoresAtOnce);
     std::set<RoomId> more_members;
     auto store_late = [&] {
         std::vector<RoomMembers> some = late.next();

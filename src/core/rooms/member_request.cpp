@@ -16,7 +16,6 @@ namespace {
 constexpr Milliseconds kHeadLimit{120'000};
 constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostAtOnce = 1000;
-constexpr std::size_t kMostInFlight = 2;
 /// Of the answer's own; what stands in an event is skipped if it is deeper than any client can read.
 constexpr std::size_t kMostDepth = 100;
 constexpr std::size_t kMostEventDepth = 1000;
@@ -70,7 +69,7 @@ Task<void> store_some(RoomStore& store, RoomId room, std::vector<Event> members,
 Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, const RoomId& id, Exchange& exchange, std::int64_t asked) {
     MembersReader members;
     JsonReader json(members, kMostDepth);
-    WorkInFlight storing(loop, kMostInFlight);
+    WorkInFlight storing(loop, kMemberStoresAtOnce);
     auto store_read = [&] { return store_some(store, id, members.take(), asked); };
     for (;;) {
         std::string_view bytes = co_await within(loop, kReadLimit, exchange.read());
