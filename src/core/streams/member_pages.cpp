@@ -58,16 +58,13 @@ MemberOrder::MemberOrder(MemberSort sort, const PowerLevels& levels) : default_l
 }
 
 MemberOrder::Apart MemberOrder::place(std::vector<MemberItem> items) const {
-    std::ranges::sort(items, [this](const MemberItem& one, const MemberItem& other) {
-        const std::int64_t level = set_apart_.at(one.place.user);
-        const std::int64_t other_level = set_apart_.at(other.place.user);
-        return level != other_level ? level > other_level : one < other;
+    std::vector<std::pair<std::int64_t, MemberItem>> by_level;
+    for (MemberItem& item : items) by_level.emplace_back(set_apart_.at(item.place.user), std::move(item));
+    std::ranges::sort(by_level, [](const auto& one, const auto& other) {
+        return one.first != other.first ? one.first > other.first : one.second < other.second;
     });
-    auto behind = std::ranges::find_if(items, [this](const MemberItem& item) { return set_apart_.at(item.place.user) < default_level_; });
     Apart apart;
-    apart.behind.assign(behind, items.end());
-    items.erase(behind, items.end());
-    apart.front = std::move(items);
+    for (auto& [level, item] : by_level) (level > default_level_ ? apart.front : apart.behind).push_back(std::move(item));
     return apart;
 }
 
