@@ -66,6 +66,12 @@ struct MemberChanges {
     std::vector<UserId> gone;  ///< those that have no row any more
 };
 
+/// Behind which place a range of a member list begins; by itself: at the start.
+struct MemberStart {
+    std::string user;
+    std::optional<std::string> sort_name = "";  ///< none: the user's, whatever it is; nothing follows a user who is not there
+};
+
 /// Rows of a member list as of a version.
 struct MembersAt {
     std::vector<Member> next;   ///< of a range, in order
@@ -85,7 +91,7 @@ enum class Paged : std::int16_t { room_members = 1, room_list = 2 };
 
 /// The order in which a first page was made, for its later pages. Immutable; it goes with its session, or when newer ones have come.
 struct Snapshot {
-    std::int64_t number = 0;
+    int number = 0;
     std::string params;          ///< what the stream was asked, without the limit: a later page has to ask the same
     std::int64_t count = 0;      ///< entries in the whole of it
     std::vector<RoomKey> rooms;  ///< room_list: all of them, in order
@@ -136,9 +142,9 @@ class RoomStore {
     /// What has changed after a version, some 1,000 rows at a time. Only what all of it says, until there is no more, is a list that there
     /// was. A list is begun by pages of members_at() instead.
     virtual Task<MemberChanges> member_changes(RoomKey room, std::int64_t after) = 0;
-    /// The list as of a version: those with one of these memberships that come after a user (empty: from the first on), at most `most`, an
-    /// index range for each membership; and, beside them, the rows of some users.
-    virtual Task<MembersAt> members_at(RoomKey room, std::int64_t version, Memberships memberships, UserId after, int most,
+    /// The list as of a version: those with one of these memberships behind a place, at most `most`, an index range for each membership;
+    /// and, beside them, the rows of some users, each named once.
+    virtual Task<MembersAt> members_at(RoomKey room, std::int64_t version, Memberships memberships, MemberStart after, int most,
                                        std::vector<std::string> named) = 0;
     /// Some of the newest member events of rooms, as the homeserver gives them: at most some 1,000. Nothing is stored of rooms that are not
     /// known; gives those that are. `asked` is what now() was before the homeserver was asked.
@@ -148,10 +154,10 @@ class RoomStore {
     /// All of it has been stored; these are the users that it names.
     virtual Task<void> end_members(RoomKey room, std::vector<std::string> listed, std::int64_t asked) = 0;
 
-    /// Keeps a snapshot of a session's stream; gives its number. The oldest one goes.
-    virtual Task<std::int64_t> add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) = 0;
+    /// Keeps a snapshot of a session's stream; gives its number. All but the newest go.
+    virtual Task<int> add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) = 0;
     /// None when it is gone, or of another stream.
-    virtual Task<std::optional<Snapshot>> snapshot(const SessionId& session, Paged stream, std::int64_t number) = 0;
+    virtual Task<std::optional<Snapshot>> snapshot(const SessionId& session, Paged stream, int number) = 0;
 };
 
 }  // namespace matrix_sync

@@ -22,22 +22,26 @@ const Statement get_list{"member_rows_get_list", R"sql(
     FROM (SELECT $1::bigint AS room) AS wanted LEFT JOIN member_list USING (room)
 )sql"};
 
-// A list begins after the user without a name that the empty user ID is.
 const Statement get_at{"member_rows_get_at", "(SELECT " MATRIX_SYNC_MEMBER_COLUMNS R"sql(, false AS named
     FROM unnest($3::bigint[]) AS wanted (membership)
     CROSS JOIN LATERAL (
         SELECT * FROM member
         WHERE room = $1::bigint AND membership = wanted.membership::smallint
-          AND (sort_name, user_id) > (coalesce((
+          AND (sort_name, user_id) > (coalesce($7::text, (
               SELECT sort_name FROM member
               WHERE room = $1::bigint AND user_id = $4::text AND since <= $2::bigint AND (until IS NULL OR until > $2::bigint)
-          ), ''), $4::text)
+          )), $4::text)
           AND since <= $2::bigint AND (until IS NULL OR until > $2::bigint)
         ORDER BY sort_name, user_id LIMIT $5::bigint
     ) AS m
     ORDER BY m.sort_name, m.user_id LIMIT $5::bigint)
-    UNION ALL SELECT )sql" MATRIX_SYNC_MEMBER_COLUMNS R"sql(, true FROM member m
-    WHERE m.room = $1::bigint AND m.user_id = ANY ($6::text[]) AND m.since <= $2::bigint AND (m.until IS NULL OR m.until > $2::bigint)
+    UNION ALL SELECT )sql" MATRIX_SYNC_MEMBER_COLUMNS R"sql(, true
+    FROM unnest($6::text[]) AS wanted (user_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM member
+        WHERE room = $1::bigint AND user_id = wanted.user_id AND since <= $2::bigint AND (until IS NULL OR until > $2::bigint)
+        OFFSET 0
+    ) AS m
     ORDER BY named, sort_name, user_id
 )sql"};
 
@@ -128,12 +132,13 @@ Task<MemberChanges> PostgresMembers::member_changes(RoomKey room, std::int64_t a
     co_return changes;
 }
 
-Task<MembersAt> PostgresMembers::members_at(RoomKey room, std::int64_t version, Memberships memberships, UserId after, int most,
+Task<MembersAt> PostgresMembers::members_at(RoomKey room, std::int64_t version, Memberships memberships, MemberStart after, int most,
                                             std::vector<std::string> named) {
     std::vector<std::int64_t> numbers;
     for (Membership membership : memberships) numbers.push_back(static_cast<std::int64_t>(membership));
     Params params;
-    params.bigint(room.value).bigint(version).bigints(numbers).text(after.value).bigint(most).texts(named);
+    params.bigint(room.value).bigint(version).bigints(numbers).text(after.user).bigint(most).texts(named);
+    after.sort_name ? params.text(*after.sort_name) : params.null();
     Query query = database_.run(get_at, std::move(params));
     Rows rows = co_await query;
     MembersAt members;

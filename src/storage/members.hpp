@@ -63,7 +63,7 @@ class PostgresMembers {
     Task<std::vector<std::pair<RoomKey, Member>>> members_of(std::vector<std::pair<RoomKey, std::string>> pairs);
     Task<MemberListEnd> member_list(RoomKey room);
     Task<MemberChanges> member_changes(RoomKey room, std::int64_t after);
-    Task<MembersAt> members_at(RoomKey room, std::int64_t version, Memberships memberships, UserId after, int most,
+    Task<MembersAt> members_at(RoomKey room, std::int64_t version, Memberships memberships, MemberStart after, int most,
                                std::vector<std::string> named);
     Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers> rooms, Microseconds asked);
     Task<Microseconds> now();

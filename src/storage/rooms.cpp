@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::int64_t rooms_at_once = 1000;
 /// Snapshots that a session keeps of each of its streams.
-constexpr std::int64_t most_snapshots = 8;
+constexpr std::int32_t most_snapshots = 8;
 
 const Statement get_rooms{"rooms_get_all", "SELECT " MATRIX_SYNC_ROOM_COLUMNS " FROM " MATRIX_SYNC_ROOM_TABLES R"sql(
     WHERE d.device = $1::bigint AND d.room > $2::bigint ORDER BY d.room LIMIT $3::bigint
@@ -84,25 +84,35 @@ const Statement get_people{"rooms_get_people", R"sql(
         ORDER BY m.membership, m.sort_name, m.user_id LIMIT $3::bigint) AS users) AS former
 )sql"};
 
-// What a crash loses of these is made again: a client whose page is gone asks for the first one. Of two that come at once one may be kept
-// too long, until the session goes.
+// What a crash loses of these is made again: a client whose page is gone asks for the first one. No lock is waited for. Nothing where the
+// session is gone, or is going; NULL where another request of it has just taken the same number.
 const Statement insert_snapshot{"rooms_insert_snapshot", R"sql(
     WITH soon AS MATERIALIZED (
         SELECT set_config('synchronous_commit', 'off', true)
+    ), live AS MATERIALIZED (
+        SELECT id FROM session WHERE id = $1::uuid FOR KEY SHARE SKIP LOCKED
     ), surplus AS (
-        DELETE FROM snapshot WHERE session = $1::uuid AND stream = $2::smallint AND number = (
-            SELECT number FROM snapshot WHERE session = $1::uuid AND stream = $2::smallint ORDER BY number DESC OFFSET $10::bigint LIMIT 1
-        )
+        DELETE FROM snapshot WHERE session = $1::uuid AND number = ANY (ARRAY(
+            SELECT number FROM snapshot
+            WHERE session = $1::uuid AND stream = $2::smallint AND number <= (
+                SELECT number FROM snapshot WHERE session = $1::uuid AND stream = $2::smallint
+                ORDER BY number DESC OFFSET $10::integer - 1 LIMIT 1
+            )
+            FOR UPDATE SKIP LOCKED
+        ))
+    ), inserted AS (
+        INSERT INTO snapshot (session, number, stream, params, count, rooms, room, version, power_levels, creation)
+        SELECT live.id, coalesce((SELECT max(number) FROM snapshot WHERE session = $1::uuid), 0) + 1, $2::smallint, $3::text, $4::bigint,
+               $5::bigint[], $6::bigint, $7::bigint, $8::bigint, $9::bigint
+        FROM soon CROSS JOIN live
+        ON CONFLICT DO NOTHING RETURNING number
     )
-    INSERT INTO snapshot (session, stream, params, count, rooms, room, version, power_levels, creation)
-    SELECT session.id, $2::smallint, $3::text, $4::bigint, $5::bigint[], $6::bigint, $7::bigint, $8::bigint, $9::bigint
-    FROM soon CROSS JOIN session WHERE session.id = $1::uuid FOR KEY SHARE OF session
-    RETURNING number
+    SELECT (SELECT number FROM inserted) FROM live
 )sql"};
 
 const Statement get_snapshot{"rooms_get_snapshot", R"sql(
     SELECT params, count, rooms, room, version, power_levels, creation FROM snapshot
-    WHERE session = $1::uuid AND stream = $2::smallint AND number = $3::bigint
+    WHERE session = $1::uuid AND stream = $2::smallint AND number = $3::integer
 )sql"};
 
 StoredEvent read_event(const Rows& rows, std::size_t row) {
@@ -280,7 +290,7 @@ Task<MemberChanges> PostgresRooms::member_changes(RoomKey room, std::int64_t aft
     return members_.member_changes(room, after);
 }
 
-Task<MembersAt> PostgresRooms::members_at(RoomKey room, std::int64_t version, Memberships memberships, UserId after, int most,
+Task<MembersAt> PostgresRooms::members_at(RoomKey room, std::int64_t version, Memberships memberships, MemberStart after, int most,
                                           std::vector<std::string> named) {
     return members_.members_at(room, version, std::move(memberships), std::move(after), most, std::move(named));
 }
@@ -313,20 +323,22 @@ Task<void> PostgresRooms::end_members(RoomKey room, std::vector<std::string> lis
     return members_.end_members(room, std::move(listed), asked);
 }
 
-Task<std::int64_t> PostgresRooms::add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) {
+Task<int> PostgresRooms::add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) {
     Params params;
     params.uuid(session.value).smallint(static_cast<std::int16_t>(stream)).text(snapshot.params).bigint(snapshot.count);
     params.bigints(numbers(snapshot.rooms)).bigint(snapshot.room.value).bigint(snapshot.version);
-    params.bigint(snapshot.power_levels.value).bigint(snapshot.create.value).bigint(most_snapshots - 1);
-    Query query = database_.run(insert_snapshot, std::move(params));
-    Rows inserted = co_await query;
-    if (inserted.empty()) throw unknown_session();
-    co_return inserted.bigint(0, 0);
+    params.bigint(snapshot.power_levels.value).bigint(snapshot.create.value).integer(most_snapshots);
+    for (;;) {
+        Query query = database_.run(insert_snapshot, params);
+        Rows inserted = co_await query;
+        if (inserted.empty()) throw unknown_session();
+        if (!inserted.is_null(0, 0)) co_return inserted.integer(0, 0);
+    }
 }
 
-Task<std::optional<Snapshot>> PostgresRooms::snapshot(const SessionId& session, Paged stream, std::int64_t number) {
+Task<std::optional<Snapshot>> PostgresRooms::snapshot(const SessionId& session, Paged stream, int number) {
     Params params;
-    params.uuid(session.value).smallint(static_cast<std::int16_t>(stream)).bigint(number);
+    params.uuid(session.value).smallint(static_cast<std::int16_t>(stream)).integer(number);
     Query query = database_.run(get_snapshot, std::move(params));
     Rows rows = co_await query;
     std::optional<Snapshot> found;

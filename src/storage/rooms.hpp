@@ -29,14 +29,14 @@ class PostgresRooms : public RoomStore {
     Task<std::vector<RoomPeople>> people(std::vector<RoomKey> rooms, UserId without, int most) override;
     Task<MemberListEnd> member_list(RoomKey room) override;
     Task<MemberChanges> member_changes(RoomKey room, std::int64_t after) override;
-    Task<MembersAt> members_at(RoomKey room, std::int64_t version, Memberships memberships, UserId after, int most,
+    Task<MembersAt> members_at(RoomKey room, std::int64_t version, Memberships memberships, MemberStart after, int most,
                                std::vector<std::string> named) override;
     Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers> rooms, std::int64_t asked) override;
     Task<std::int64_t> now() override;
     Task<void> end_members(RoomKey room, std::vector<std::string> listed, std::int64_t asked) override;
 
-    Task<std::int64_t> add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) override;
-    Task<std::optional<Snapshot>> snapshot(const SessionId& session, Paged stream, std::int64_t number) override;
+    Task<int> add_snapshot(const SessionId& session, Paged stream, Snapshot snapshot) override;
+    Task<std::optional<Snapshot>> snapshot(const SessionId& session, Paged stream, int number) override;
 
   private:
     Database& database_;

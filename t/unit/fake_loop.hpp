@@ -15,8 +15,10 @@ class FakeLoop : public Loop {
   public:
     Instant now() const override { return now_; }
 
-    /// When the shell would have to call run(); none: nothing is pending.
+    /// When the shell would call run(); none: nothing is pending.
     std::optional<Instant> due() const { return due_; }
+    /// How often it has been asked to.
+    int asked() const { return asked_; }
 
     /// One turn, without time passing.
     void turn() {
@@ -44,9 +46,13 @@ class FakeLoop : public Loop {
     void freeze(Milliseconds span) { now_ += span; }
 
   private:
-    void run_after(Milliseconds delay) override { due_ = now_ + delay; }
+    void run_after(Milliseconds delay) override {
+        due_ = now_ + delay;
+        ++asked_;
+    }
 
     Instant now_{1'000'000};
+    int asked_ = 0;
     std::optional<Instant> due_;
 };
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 
 #include "assert_text.hpp"
@@ -275,9 +276,53 @@ START_TEST(a_signal_may_go_before_its_waits) {
 }
 END_TEST
 
+START_TEST(the_shell_is_asked_only_to_come_earlier) {
+    FakeLoop loop;
+    std::string said;
+    Event late([&] { said += "late "; });
+    Event later([&] { said += "later "; });
+    Event early([&] { said += "early "; });
+    Event soon([&] { said += "soon "; });
+    Event soon_too([&] { said += "soon too "; });
+    loop.arm(late, Milliseconds{20});
+    loop.arm(later, Milliseconds{30});
+    ck_assert_int_eq(loop.asked(), 1);
+    loop.arm(early, Milliseconds{10});
+    ck_assert_int_eq(loop.asked(), 2);
+    loop.post(soon);
+    loop.post(soon_too);
+    ck_assert_int_eq(loop.asked(), 3);
+    early.cancel();
+    loop.settle();
+    ck_assert(loop.due() == loop.now() + Milliseconds{20});
+    loop.advance(Milliseconds{30});
+    assert_text(said, "soon soon too late later ");
+}
+END_TEST
+
+START_TEST(what_throws_keeps_nobody_else_from_its_turn) {
+    FakeLoop loop;
+    std::string said;
+    Event bad([] { throw std::runtime_error("bad"); });
+    Event good([&] { said += "good"; });
+    loop.post(bad);
+    loop.post(good);
+    bool thrown = false;
+    try {
+        loop.turn();
+    } catch (const std::runtime_error&) {
+        thrown = true;
+    }
+    ck_assert(thrown);
+    ck_assert(loop.due() == loop.now());
+    loop.settle();
+    assert_text(said, "good");
+}
+END_TEST
+
 MATRIX_SYNC_SUITE("loop", timers_fire_in_order_of_time_and_then_of_arming, asking_again_replaces_what_was_asked,
                   what_is_posted_from_within_waits_for_the_next_turn, what_is_armed_from_within_fires_on_time,
                   cancelled_from_within_another_does_not_fire, an_event_may_destroy_itself, a_loop_that_goes_takes_everything_back,
                   sleepers_wake_in_order, a_notification_ends_all_waits_but_from_the_loop, a_wait_ends_at_its_limit,
                   a_notification_before_the_limit_is_served_counts, a_wait_that_is_destroyed_leaves_nothing_behind,
-                  a_signal_may_go_before_its_waits)
+                  a_signal_may_go_before_its_waits, the_shell_is_asked_only_to_come_earlier, what_throws_keeps_nobody_else_from_its_turn)

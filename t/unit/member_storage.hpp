@@ -84,7 +84,7 @@ struct MemberStorage {
     std::int64_t version(RoomKey room) { return complete(members.member_list(room)).version; }
     std::vector<Member> at(RoomKey room, std::int64_t version, Membership membership = Membership::join) {
         const Memberships memberships{membership};
-        return complete(members.members_at(room, version, memberships, UserId{}, 100, {})).next;
+        return complete(members.members_at(room, version, memberships, {}, 100, {})).next;
     }
 
     BlockingDatabase database{postgres().fresh_database()};

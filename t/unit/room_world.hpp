@@ -128,17 +128,17 @@ class MemoryRooms : public RoomStore {
     }
     Task<MemberListEnd> member_list(RoomKey) override { none(); }
     Task<MemberChanges> member_changes(RoomKey, std::int64_t) override { none(); }
-    Task<MembersAt> members_at(RoomKey, std::int64_t, Memberships, UserId, int, std::vector<std::string>) override { none(); }
+    Task<MembersAt> members_at(RoomKey, std::int64_t, Memberships, MemberStart, int, std::vector<std::string>) override { none(); }
     Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers>, std::int64_t) override { none(); }
     Task<std::int64_t> now() override { none(); }
     Task<void> end_members(RoomKey, std::vector<std::string>, std::int64_t) override { none(); }
 
-    Task<std::int64_t> add_snapshot(const SessionId&, Paged, Snapshot snapshot) override {
+    Task<int> add_snapshot(const SessionId&, Paged, Snapshot snapshot) override {
         snapshots.push_back(std::move(snapshot));
-        co_return std::ssize(snapshots);
+        co_return static_cast<int>(snapshots.size());
     }
-    Task<std::optional<Snapshot>> snapshot(const SessionId&, Paged, std::int64_t number) override {
-        if (number > std::ssize(snapshots)) co_return std::nullopt;
+    Task<std::optional<Snapshot>> snapshot(const SessionId&, Paged, int number) override {
+        if (number > static_cast<int>(snapshots.size())) co_return std::nullopt;
         co_return snapshots[static_cast<std::size_t>(number - 1)];
     }
 

@@ -138,13 +138,13 @@ Task<void> MemberLists::load(RoomKey room, std::shared_ptr<Kept> kept) {
     auto list = std::make_shared<MemberList>();
     for (int number = 1; number <= kMemberships; ++number) {
         const Memberships membership = {Membership{static_cast<std::int16_t>(number)}};
-        UserId last;
+        MemberStart last;
         for (std::size_t got = kPage; got == kPage;) {
             std::vector<std::string> nobody;
             MembersAt page = co_await store_.members_at(room, end.version, membership, last, kPage, std::move(nobody));
             for (const Member& member : page.next) list->put(member);
             got = page.next.size();
-            if (got > 0) last = page.next.back().user;
+            if (got > 0) last = {page.next.back().user.value, page.next.back().sort_name};
             co_await loop_pause(loop_);
         }
     }

@@ -87,10 +87,14 @@ std::vector<MemberItem> MemberOrder::first(const MemberList& list, const Members
 Task<std::vector<MemberItem>> MemberOrder::after(RoomStore& store, RoomKey room, std::int64_t version, Memberships memberships,
                                                  std::string user, std::size_t most) const {
     // Behind somebody who is set apart the names begin at the start, if any are left.
-    UserId last{set_apart_.contains(user) ? "" : user};
-    const int at_once = static_cast<int>(std::min(most, kMostAtOnce));
-    std::vector<std::string> users = {user};
-    for (const auto& [name, of] : set_apart_) users.push_back(name);
+    MemberStart last;
+    std::vector<std::string> users;
+    for (const auto& [name, level] : set_apart_) users.push_back(name);
+    if (!set_apart_.contains(user)) {
+        last = {user, std::nullopt};
+        users.push_back(user);
+    }
+    const int at_once = static_cast<int>(std::min(most + set_apart_.size(), kMostAtOnce));
     MembersAt page = co_await store.members_at(room, version, memberships, last, at_once, std::move(users));
     std::vector<MemberItem> named;
     bool found = false;
@@ -113,7 +117,7 @@ Task<std::vector<MemberItem>> MemberOrder::after(RoomStore& store, RoomKey room,
             if (items.size() < most && !set_apart_.contains(member.user.value)) items.push_back(item_of(member));
         }
         if (items.size() == most || page.next.size() < static_cast<std::size_t>(at_once)) break;
-        last = page.next.back().user;
+        last = {page.next.back().user.value, page.next.back().sort_name};
         users.clear();
         page = co_await store.members_at(room, version, memberships, last, at_once, users);
     }

@@ -53,7 +53,7 @@ Task<PowerLevels> read_power_levels(Reading& reading, PowerRefs refs, std::strin
 
 /// The `p.since` of a page: `SNAPSHOT_USER`.
 struct MemberPageToken {
-    std::int64_t snapshot = 0;
+    int snapshot = 0;
     std::string last;  ///< the user shown last
 
     std::string encode() const { return std::to_string(snapshot) + '_' + last; }

@@ -140,8 +140,9 @@ MatrixError no_such_list_page() {
 RoomListPageToken RoomListPageToken::decode(std::string_view text) {
     Words words(text, '_');
     const std::int64_t snapshot = words.number();
-    RoomListPageToken token{snapshot, words.number()};
-    if (token.snapshot < 1 || token.offset < 1 || token.encode() != text) throw no_such_list_page();
+    if (snapshot < 1 || snapshot > std::numeric_limits<int>::max()) throw no_such_list_page();
+    RoomListPageToken token{static_cast<int>(snapshot), words.number()};
+    if (token.offset < 1 || token.encode() != text) throw no_such_list_page();
     return token;
 }
 

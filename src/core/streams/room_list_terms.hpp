@@ -37,7 +37,7 @@ struct RoomListTerms {
 
 /// The `p.since` of a page: `SNAPSHOT_OFFSET`.
 struct RoomListPageToken {
-    std::int64_t snapshot = 0;
+    int snapshot = 0;
     std::int64_t offset = 0;
 
     std::string encode() const { return std::to_string(snapshot) + '_' + std::to_string(offset); }

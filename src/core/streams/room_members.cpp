@@ -168,7 +168,7 @@ class RoomMembersStream : public Stream {
         page.events = json.take();
     }
 
-    void write(const Page& page, std::int64_t snapshot, std::string& out) const {
+    void write(const Page& page, int snapshot, std::string& out) const {
         JsonWriter json;
         json.object().key("events").raw(page.events);
         json.key("p").object().key("limit").number(limit_).key("sort").string(sort_name()).key("count").number(page.count);
