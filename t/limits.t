@@ -3,11 +3,11 @@
 'use strict';
 
 const http = require('node:http');
-const { test, assert, until } = require('./lib/tap');
+const { test, assert } = require('./lib/tap');
 const { stage } = require('./lib/stage');
 const matrix = require('./lib/matrix');
 
-const s = stage({ connections: 90, allowed: [/worker_connections are not enough/] });
+const s = stage({ connections: 90 });
 const agent = new http.Agent({ keepAlive: false });
 
 test('429 M_LIMIT_EXCEEDED with retry_after_ms when there is no room for another device', async () => {
@@ -29,18 +29,26 @@ test('429 M_LIMIT_EXCEEDED with retry_after_ms when there is no room for another
   assert.ok((await s.figure('polls_in_flight')) <= 60);
 });
 
-test('more clients than connections: nginx takes no more, those who wait are told their news, and all goes on', async () => {
+test('429 M_LIMIT_EXCEEDED for those who would wait when hardly a connection is left; the others are told their news, and all goes on', async () => {
   const devices = s.homeserver.devices.filter((device) => device.quiet).slice(0, 12);
   const sessions = devices.flatMap((device) => Array.from({ length: 12 }, () => s.session(device, { agent })));
   for (const session of sessions) await session.sync({ to_device: {} });
-  const refused = [];
-  const asked = sessions.map((session) => session.ask('', { timeout: 30_000 }).catch((error) => { refused.push(error.code); }));
-  await until(() => refused.length > 0 && /worker_connections are not enough/.test(s.nginx.log()), 'a client is refused');
+  // nginx itself may close a connection that it has just accepted, when it has hardly any left.
+  const ask = (session, timeout) => session.ask('', { timeout }).catch((error) => ({ reset: error.code }));
+  const asked = [];
+  let busy;
+  for (const session of sessions.slice(1)) {
+    asked.push(ask(session, 30_000).then((answer) => { if (answer.status === 429) busy = answer.json; return answer; }));
+    const { reset, status, json } = await ask(sessions[0], 0);
+    if (!reset) assert.deepEqual([status, Object.keys(json)], [200, ['next']], 'who need not wait is answered');
+    if (busy) break;
+  }
+  assert.equal(busy?.errcode, 'M_LIMIT_EXCEEDED', `${asked.length} wait`);
+  assert.ok(busy.retry_after_ms > 0);
   devices.forEach((device, i) => device.toDevice(matrix.toDevice(`full ${i}`)));
-  const told = (await Promise.all(asked)).filter(Boolean);
-  assert.equal(told.length + refused.length, sessions.length);
-  assert.ok(told.length > 0 && refused.every((code) => code === 'ECONNRESET'), `${told.length} were told, ${refused}`);
-  for (const { status, json } of told) assert.deepEqual([status, json.to_device?.events.length], [200, 1]);
+  const told = (await Promise.all(asked)).filter(({ status }) => status === 200);
+  assert.ok(told.length > 5, `${told.length} of ${asked.length} were told`);
+  for (const { json } of told) assert.equal(json.to_device?.events.length, 1);
   for (const device of devices) await device.stored();
   assert.equal(await s.figure('lost'), 0);
   assert.equal((await sessions[0].sync('')).to_device.events.length, 1);

@@ -23,6 +23,7 @@ struct Call {
     std::string target;  ///< path and query, already encoded: `/_matrix/client/v3/sync?timeout=0`
     std::string access_token;
     Client client;
+    bool goes_on = false;  ///< the next poll of a device that is being polled: it may take connections that are kept from others
 };
 
 /// An answer on its way. Destroying it aborts the request.

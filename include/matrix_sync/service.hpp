@@ -43,6 +43,7 @@ struct Request {
     Client client;
     std::shared_ptr<Homeserver> homeserver;  ///< of the location
     const Settings* settings = nullptr;
+    bool may_wait = true;    ///< for news; else it is answered with 429 when there are none
     Facts* facts = nullptr;  ///< filled in as they become known; outlives the task, and may be null
 };
 

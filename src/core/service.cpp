@@ -1,6 +1,7 @@
 // A request, from its access token to its reply.
 #include <algorithm>
 
+#include "core/devices/fetch.hpp"
 #include "core/json/writer.hpp"
 #include "core/service_impl.hpp"
 #include "core/sessions/query.hpp"
@@ -116,6 +117,7 @@ Task<std::optional<Reply>> Service::Impl::answer(const Request& request) {
         turn = co_await go_on(row.key, query.since, std::move(body), request.settings->session_expiry);
     }
     turn.facts = request.facts;
+    turn.may_wait = request.may_wait;
     say_what_is_asked(turn);
     const Milliseconds timeout = std::min(query.timeout, request.settings->max_timeout);
 
@@ -286,6 +288,7 @@ Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Tu
         }
         // Something may have come while the streams were read; each read has moved its cursor on.
         if (news) continue;
+        if (!turn.may_wait) throw no_connections_to_spare();
         tell_newer(session);
         Waited waited(worker.loop, *turn.facts);
         co_await served.device.changed().wait(std::max(until - worker.loop.now(), Instant{0}));

@@ -40,6 +40,7 @@ struct Turn {
     PagesAsked pages;
     std::array<Show, kStreams> shows{};
     bool at_once = false;  ///< a stream shows how things are now
+    bool may_wait = true;  ///< as in Request
     Facts* facts = nullptr;
 };
 

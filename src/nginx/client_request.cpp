@@ -181,6 +181,7 @@ void ClientRequest::run() {
     request.query = view(r_->args);
     request.body = std::move(body_);
     request.client = client_facts(r_);
+    request.may_wait = worker->has_room_to_wait();
     request.facts = &request_context(r_)->facts;
 
     worker->add(*this);

@@ -15,6 +15,7 @@ namespace matrix_sync {
 namespace {
 
 constexpr ngx_uint_t connections_of_poll = 2;  // ours, which leads nowhere, and the upstream's
+constexpr ngx_uint_t share_of_nginx = 16;      // when so few are left, nginx begins to close idle connections
 constexpr std::size_t most_unread = 64 * 1024;
 
 /// Bytes are copied out of nginx's buffers, so that they outlive a request that ends meanwhile. What does not fit stays in nginx's buffers,
@@ -127,12 +128,16 @@ ngx_uint_t ConnectionBudget::in_use() const {
     return ngx_cycle->connection_n - ngx_cycle->free_connection_n;
 }
 
-bool ConnectionBudget::has_room_for_poll() const {
-    return in_use() + starting + connections_of_poll <= total - total / 3;
+bool ConnectionBudget::has_room_for_poll(bool goes_on) const {
+    return in_use() + starting + connections_of_poll <= total - total / (goes_on ? share_of_nginx : 3);
+}
+
+bool ConnectionBudget::has_room_to_wait() const {
+    return in_use() <= total - total / 8;
 }
 
 std::unique_ptr<Exchange> NginxHomeserver::get(const Call& call) {
-    if (!budget_.has_room_for_poll()) return nullptr;
+    if (!budget_.has_room_for_poll(call.goes_on)) return nullptr;
     auto exchange = std::make_unique<PollExchange>(loop_, budget_, poll_);
     if (!exchange->make(loop_, call)) return nullptr;
     return exchange;

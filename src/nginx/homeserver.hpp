@@ -7,14 +7,16 @@
 
 namespace matrix_sync {
 
-/// The connection slots and descriptors of this worker. Polls never take the last third.
+/// The connection slots and descriptors of this worker. New polls never take the last third, and nobody waits for news on the last eighth,
+/// so that devices that are polled go on.
 struct ConnectionBudget {
     ngx_uint_t total = 0;
     ngx_uint_t starting = 0;  ///< polls that have not connected to the homeserver yet
 
     static ConnectionBudget of_this_worker();
     ngx_uint_t in_use() const;
-    bool has_room_for_poll() const;
+    bool has_room_for_poll(bool goes_on) const;
+    bool has_room_to_wait() const;
 };
 
 class NginxHomeserver final : public Homeserver {

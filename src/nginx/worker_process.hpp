@@ -42,6 +42,7 @@ class WorkerProcess {
         request.insert_before(requests_);
         guard_.cancelable = 0;
     }
+    bool has_room_to_wait() const { return budget_.has_room_to_wait(); }
     const std::vector<std::unique_ptr<Site>>& sites() const { return sites_; }
     /// Puts this worker's figures where all of them are.
     void publish();

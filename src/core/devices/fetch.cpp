@@ -55,11 +55,7 @@ Task<std::string> read_all(Loop& loop, Exchange& exchange, std::size_t most) {
 
 Task<Fetched> fetch(Loop& loop, Homeserver& homeserver, Call call, Milliseconds limit, std::size_t most) {
     auto exchange = homeserver.get(call);
-    if (!exchange) {
-        MatrixError busy(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
-        busy.retry_after = Milliseconds{5'000};
-        throw busy;
-    }
+    if (!exchange) throw no_connections_to_spare();
     Fetched fetched;
     fetched.head = co_await within(loop, limit, exchange->head());
     fetched.body = co_await read_all(loop, *exchange, most);
@@ -68,6 +64,12 @@ Task<Fetched> fetch(Loop& loop, Homeserver& homeserver, Call call, Milliseconds 
 
 bool refuses_token(int status, std::string_view body) {
     return status == 401 && passed_on(status, body).errcode != kNoErrcode;
+}
+
+MatrixError no_connections_to_spare() {
+    MatrixError busy(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
+    busy.retry_after = Milliseconds{5'000};
+    return busy;
 }
 
 MatrixError passed_on(int status, std::string_view body) {

@@ -33,6 +33,9 @@ Task<Fetched> fetch(Loop& loop, Homeserver& homeserver, Call call, Milliseconds 
 /// Whether a 401 is the homeserver's word about the token, and not some proxy's page: only that ends a token (rule 5).
 bool refuses_token(int status, std::string_view body);
 
+/// 429 M_LIMIT_EXCEEDED.
+MatrixError no_connections_to_spare();
+
 /// An error of the homeserver as the client shall see it: status, errcode, error, soft_logout and retry_after_ms as they came.
 MatrixError passed_on(int status, std::string_view body);
 

@@ -92,6 +92,7 @@ struct PollFailed {
 
 Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
     failures_ = refused_since_ = 0;
+    goes_on_ = false;
     while (co_await wanted()) {
         PollFailure kind{};
         std::string why;
@@ -138,11 +139,11 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
     InFlight in_flight(worker_.status.polls_in_flight);
     ++worker_.status.polls;
     Call call{poll_target(since, credential.settings->poll_timeout), credential.access_token, credential.client};
+    call.goes_on = goes_on_;
     asked.here = worker_.loop.now();
     auto exchange = credential.homeserver->get(call);
     if (!exchange) {
-        trouble_.emplace(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
-        trouble_->retry_after = Milliseconds{5'000};
+        trouble_ = no_connections_to_spare();
         throw PollFailed{PollFailure::no_connections, "no connections to spare (worker_connections)", std::nullopt};
     }
     Milliseconds limit = since ? credential.settings->poll_timeout + kGrace : kFirstPollLimit;
@@ -236,6 +237,7 @@ Task<void> Poller::receive(const Credential& credential, Exchange& exchange, Lea
     failures_ = refused_since_ = 0;
     bool at_once = worker_.loop.now() - last_good_ < kLeastRest;
     last_good_ = worker_.loop.now();
+    goes_on_ = true;
     empty_in_a_row_ = nothing && at_once ? empty_in_a_row_ + 1 : 0;
     // A homeserver that always answers at once with nothing would be asked without a pause.
     if (empty_in_a_row_ > kMostEmptyInARow) co_await loop_sleep(worker_.loop, kLeastRest);

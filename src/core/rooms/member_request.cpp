@@ -90,11 +90,7 @@ Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, const RoomId
 Task<bool> ask(Loop& loop, RoomStore& store, RoomKey room, RoomId id, Credential credential, std::int64_t now) {
     Call call{"/_matrix/client/v3/rooms/" + percent_encoded(id.value) + "/members", credential.access_token, credential.client};
     auto exchange = credential.homeserver->get(call);
-    if (!exchange) {
-        MatrixError busy(429, "M_LIMIT_EXCEEDED", "This server has no connections to spare");
-        busy.retry_after = Milliseconds{5'000};
-        throw busy;
-    }
+    if (!exchange) throw no_connections_to_spare();
     Exchange::Head head = co_await within(loop, kHeadLimit, exchange->head());
     if (!head.from_homeserver) throw HomeserverUnavailable("nginx itself answered " + std::to_string(head.status));
     if (head.status == 403 || head.status == 404) co_return false;
