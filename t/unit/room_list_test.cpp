@@ -291,6 +291,24 @@ START_TEST(rooms_that_match_no_more) {
     assert_text(named.news(), "b-");
     world.message("!b");
     assert_text(named.news(), "silence");
+
+    // Nor does one whose name was taken away, and that is called by its members since.
+    Told nameless;
+    nameless.state = {{{"m.room.name", ""}, "{}"}};
+    nameless.members = true;
+    nameless.also = [](RoomRow& row, Position seq) {
+        row.summary = R"({"m.heroes":["@xavier:hs"],"m.joined_member_count":2,"m.invited_member_count":0})";
+        row.summary_changed = seq;
+    };
+    world.tell("!b", nameless);
+    assert_text(named.news(), "b");
+    nameless.also = [](RoomRow& row, Position seq) {
+        row.summary = R"({"m.heroes":["@yves:hs"],"m.joined_member_count":2,"m.invited_member_count":0})";
+        row.summary_changed = seq;
+    };
+    nameless.state.clear();
+    world.tell("!b", nameless);
+    assert_text(named.news(), "b-");
 }
 END_TEST
 

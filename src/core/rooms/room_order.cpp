@@ -145,18 +145,18 @@ bool matches(const RoomFilters& filters, const ListedRoom& room) {
     return !filters.room_name_like || room.sort_name.find(*filters.room_name_like) != room.sort_name.npos;
 }
 
-Position looked_at(const RoomFilters& filters, const RoomRow& row) {
+Position looked_at(const RoomFilters& filters, const ListedRoom& room) {
+    const RoomRow& row = *room.row;
     Position newest;
     auto looks = [&](bool at, Position change) {
         if (at) newest = std::max(newest, change);
     };
     const bool state = filters.is_encrypted || filters.room_types || filters.not_room_types || filters.room_name_like;
-    const bool unnamed = !row.heads.name && !row.heads.canonical_alias;
     looks(filters.is_dm.has_value(), row.direct_changed);
     looks(filters.is_invite.has_value(), row.entered);
     looks(filters.tags || filters.not_tags, row.tags_changed);
     looks(state, is_stripped(row) ? row.listed : row.state_changed);
-    looks(filters.room_name_like && unnamed, std::max(row.summary_changed, row.members));
+    looks(filters.room_name_like && !room.named, std::max(row.summary_changed, row.members));
     return newest;
 }
 

@@ -31,6 +31,7 @@ struct ListedRoom {
     const RoomRow* row = nullptr;
     const RoomLook* look = nullptr;
     std::string_view sort_name;  ///< casefolded; only where names are looked at
+    bool named = false;          ///< that name is the state's own, and no list of members
     std::size_t place = 0;       ///< in the order of spaces
 };
 
@@ -60,6 +61,6 @@ struct RoomFilters {
 /// A room that was left passes the filters by what it was, whatever its membership and name.
 bool matches(const RoomFilters& filters, const ListedRoom& room);
 /// Where something last changed that the filters look at; never too early.
-Position looked_at(const RoomFilters& filters, const RoomRow& row);
+Position looked_at(const RoomFilters& filters, const ListedRoom& room);
 
 }  // namespace matrix_sync

@@ -358,7 +358,13 @@ const std::vector<ListedRoom>& RoomViews::in_order(const std::vector<RoomSort>& 
 
 ListedRoom RoomViews::listed(const RoomRow& row) const {
     const Kept& kept = rooms_.at(row.key);
-    return {&row, &kept.look, kept.made ? std::string_view(kept.made->view.sort_name) : std::string_view(), 0};
+    ListedRoom room;
+    room.row = &row;
+    room.look = &kept.look;
+    if (!kept.made) return room;
+    room.sort_name = kept.made->view.sort_name;
+    room.named = kept.made->view.named;
+    return room;
 }
 
 Task<RoomViews::Children> RoomViews::children(Reading& reading, RoomRow space) {

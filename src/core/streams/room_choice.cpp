@@ -115,9 +115,8 @@ std::vector<ListedRoom> RoomChoice::in_order() const {
 std::optional<ListChange> RoomChoice::change(const RoomRow& row, bool in_spaces, Position after) const {
     ListChange change;
     change.room = row.room;
-    const Position in_space = changed_in_spaces(row.room);
-    const Position looked = std::max(looked_at(terms_.filters, row), in_space);
     const ListedRoom room = reading_.device.views().listed(row);
+    const Position looked = std::max(looked_at(terms_.filters, room), changed_in_spaces(row.room));
     const bool match = in_spaces && matches(terms_.filters, room);
     if (hidden(room)) {
         // It goes when its sender is ignored.
