@@ -86,10 +86,16 @@ void Tail::keep(RoomKey room, const std::vector<Entry>& entries, Position to) {
     if (before.size() > (kept == before_.end() ? 0 : kept->second.size())) put(room, std::move(before));
 }
 
+std::deque<News>::const_iterator Tail::first_after(Position position) const {
+    auto first = news_.end();
+    while (first != news_.begin() && std::prev(first)->to > position) --first;
+    return first;
+}
+
 std::vector<Entry> Tail::entries(RoomKey room, Position from, Position to) const {
     std::vector<Entry> entries;
-    for (const News& news : news_) {
-        for (const Entry& entry : news.entries) {
+    for (auto news = first_after(from); news != news_.end(); ++news) {
+        for (const Entry& entry : news->entries) {
             if (entry.room_key == room && entry.seq > from && entry.seq <= to) entries.push_back(entry);
         }
     }
@@ -106,7 +112,7 @@ std::vector<Entry> Tail::newest(const std::set<RoomKey>& rooms, Position to, std
         events[entry.room_key] += entry.events.size();
         if (entry.gap || events[entry.room_key] >= enough) wanted.erase(entry.room_key);
     };
-    for (auto news = news_.rbegin(); news != news_.rend(); ++news) {
+    for (auto news = news_.rbegin(); news != news_.rend() && !wanted.empty(); ++news) {
         for (auto entry = news->entries.rbegin(); entry != news->entries.rend(); ++entry) take(*entry, kMostEvents);
     }
     for (RoomKey room : std::set(wanted)) {

@@ -33,8 +33,8 @@ class Tail {
     template <class Item>
     std::vector<Item> items(Position after, std::vector<Item> News::*list) const {
         std::vector<Item> items;
-        for (const News& news : news_) {
-            for (const Item& item : news.*list) {
+        for (auto news = first_after(after); news != news_.end(); ++news) {
+            for (const Item& item : (*news).*list) {
                 if (item.seq > after) items.push_back(item);
             }
         }
@@ -47,6 +47,8 @@ class Tail {
     std::vector<Entry> newest(const std::set<RoomKey>& rooms, Position to, std::size_t most) const;
 
   private:
+    /// Looked for from the end, where nearly everybody stands.
+    std::deque<News>::const_iterator first_after(Position position) const;
     void forget_oldest();
     void put(RoomKey room, std::vector<Entry> entries);
 
