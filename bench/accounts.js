@@ -22,13 +22,21 @@ const mixed = (i) => (i * 7919 + 13) % 100_003;
 const userId = (i) => `@member_${mixed(i)}:hs.test`;
 const name = (i, of) => `${scripts[mixed(i) % scripts.length]} ${mixed(i) % of}`;
 
-/** A member's event, of some 300 bytes. */
+/** A member's event, of some 330 bytes. */
 const member = (i, fields, { membership = 'join', displayname = name(i, 997), unsigned } = {}) => matrix.member(userId(i), membership, {
-  content: { membership, displayname, avatar_url: `mxc://hs.test/${'a'.repeat(24)}${i}` }, unsigned: { age: 123_456, ...unsigned }, ...fields,
+  content: { membership, displayname, avatar_url: `mxc://hs.test/${'a'.repeat(60)}${i}` }, unsigned: { age: 123_456, ...unsigned }, ...fields,
 });
 
 /** All members of a room: the user and others. */
 const members = (room_id, count) => [matrix.member(user, 'join', { room_id }), ...Array.from({ length: count - 1 }, (_, i) => member(i, { room_id }))];
+
+/** What most rooms have beside their creation, power levels and name. */
+const common = (i) => [
+  matrix.state('m.room.join_rules', { join_rule: i % 5 ? 'invite' : 'public' }), matrix.state('m.room.history_visibility', { history_visibility: 'shared' }),
+  matrix.state('m.room.guest_access', { guest_access: 'can_join' }), matrix.state('m.room.topic', { topic: `What room ${i} is about: ${'words and more words '.repeat(60)}` }),
+  matrix.state('m.room.avatar', { url: `mxc://hs.test/${'r'.repeat(60)}${i}`, info: { w: 640, h: 640, mimetype: 'image/png', size: 40_000 + i } }),
+  matrix.state('m.room.canonical_alias', { alias: `#room_${i}:hs.test`, alt_aliases: Array.from({ length: 5 }, (_, k) => `#another_alias_${k}_of_room_${i}:hs.test`) }),
+];
 
 function part(i, count, lazy) {
   const counts = { highlight_count: mixed(i) % 11 === 0 ? mixed(i) % 5 : 0, notification_count: mixed(i) % 3 === 0 ? mixed(i) % 40 : 0 };
@@ -36,6 +44,7 @@ function part(i, count, lazy) {
   const made = matrix.room(user, [message], { unread_notifications: counts });
   made.summary = { 'm.heroes': Array.from({ length: heroes }, (_, k) => userId(k)), 'm.joined_member_count': count, 'm.invited_member_count': 0 };
   made.state.events[2] = matrix.state('m.room.name', { name: name(i, 700) });
+  made.state.events.push(...common(i));
   const shown = lazy ? heroes : count - 1;
   for (let k = 0; k < shown; k++) made.state.events.push(member(k));
   return made;

@@ -5,7 +5,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 
 const sorted = (values) => [...values].sort((a, b) => a - b);
-const median = (values) => sorted(values)[values.length >> 1];
+const median = (values) => (sorted(values)[(values.length - 1) >> 1] + sorted(values)[values.length >> 1]) / 2;
 const quantile = (values, part) => sorted(values)[Math.min(values.length - 1, Math.floor(values.length * part))];
 const sum = (list) => list.reduce((total, each) => total + each, 0);
 const now = () => Number(process.hrtime.bigint()) / 1e6;
@@ -25,6 +25,9 @@ function treeTime(pid) {
     throw error;
   }
 }
+
+/** The same of a PostgreSQL. */
+const postgresTime = ({ socket }) => treeTime(Number(fs.readFileSync(`${socket}/data/postmaster.pid`, 'latin1').split('\n')[0]));
 
 /** The milliseconds that something takes. */
 async function took(run) {
@@ -81,4 +84,4 @@ function machine() {
   return { busy: all - sum(times.map(({ idle }) => idle)), all };
 }
 
-module.exports = { Figures, heading, written, titles, machine, median, quantile, sum, now, pause, cpuTime, treeTime, took };
+module.exports = { Figures, heading, written, titles, machine, median, quantile, sum, now, pause, cpuTime, treeTime, postgresTime, took };

@@ -2,14 +2,13 @@
 // an nginx that only passes polls on, as an anchor.
 'use strict';
 
-const fs = require('node:fs');
 const path = require('node:path');
 const { Postgres } = require('../t/lib/postgres');
 const { Nginx } = require('../t/lib/nginx');
 const { request, path: at } = require('../t/lib/client');
 const { until } = require('../t/lib/tap');
 const { Remote } = require('./process');
-const { cpuTime, treeTime, now, sum } = require('./figures');
+const { cpuTime, postgresTime, now, sum } = require('./figures');
 
 const workers = 2;                // of each nginx: a worker with 5,000 devices would need more open files than there may be
 
@@ -74,7 +73,7 @@ class Installation {
   cpu() {
     return {
       at: now(), workers: cpuTime(...this.workerPids()), direct: cpuTime(...this.direct.workerPids()), homeserver: cpuTime(this.homeserver.pid), clients: cpuTime(this.clients.pid),
-      postgres: treeTime(Number(fs.readFileSync(`${this.postgres.socket}/data/postmaster.pid`, 'latin1').split('\n')[0])),
+      postgres: postgresTime(this.postgres),
     };
   }
 

@@ -3,10 +3,10 @@
 
 const shown = (id, members) => members.get(id)?.content?.displayname || id;
 
-/** "Disambiguated if required": a server that loads members lazily cannot know that it is required, so both are right. */
-const disambiguated = (id, members) => {
+/** "Disambiguated if required": a server that loads members lazily cannot know that others than the heroes require it, so both are right. */
+const disambiguated = (among) => (id, members) => {
   const name = members.get(id)?.content?.displayname;
-  return name && [...members.values()].some((other) => other.state_key !== id && other.content.displayname === name) ? `${name} (${id})` : shown(id, members);
+  return name && among.some((other) => other !== id && members.get(other)?.content.displayname === name) ? `${name} (${id})` : shown(id, members);
 };
 
 /** All texts that stand for these people among `others` others. api.md: `Alice`, `Alice and Bob`, `Alice, Bob and 3 others`. */
@@ -28,7 +28,7 @@ function roomNames(state, summary, members, self) {
   if (alias) return [alias];
   const others = (summary['m.joined_member_count'] || 0) + (summary['m.invited_member_count'] || 0) - 1;
   const heroes = (summary['m.heroes'] || []).filter((id) => id !== self);
-  const texts = [shown, disambiguated].map((text) => heroes.map((id) => text(id, members)));
+  const texts = [shown, disambiguated([...members.keys()]), disambiguated(heroes)].map((text) => heroes.map((id) => text(id, members)));
   if (others > 0) return texts.flatMap((names) => (names.length > 0 ? lists(names, others) : ['Empty Room']));
   return texts.flatMap((names) => (names.length > 0 ? lists(names, names.length).map((list) => `Empty Room (was ${list})`) : ['Empty Room']));
 }
