@@ -31,6 +31,15 @@ const happenings = {
   'a new session opens its first screen': () => {},
   'the next page': () => {},
   'bob writes while it waits': { during: () => alice.push(matrix.join({ [room]: { ...matrix.more(said('second', 8, bob, 'or coffee?')), unread_notifications: { highlight_count: 0, notification_count: 2 } } })) },
+  'bob invites the user while it waits': {
+    during: () => alice.push({ rooms: { invite: { '!party:hs.test': { invite_state: { events: [
+      stripped('m.room.create', { room_version: '10' }), stripped('m.room.join_rules', { join_rule: 'invite' }), stripped('m.room.name', { name: 'Party' }),
+      { ...stripped('m.room.member', { membership: 'invite' }), state_key: '@alice:hs.test', origin_server_ts: 1_767_226_110_000 },
+    ] } } } } }),
+  },
+  'bob removes the user from a room while it waits': {
+    during: () => alice.push({ rooms: { leave: { [lounge]: matrix.more(fixed(matrix.member('@alice:hs.test', 'leave', { sender: bob }), 'removed', 8)) } } }),
+  },
   'the client opens a room': () => {},
   'bob renames the room and reads along while it waits': {
     during: () => alice.push(matrix.join({ [room]: {
@@ -50,6 +59,7 @@ const exchange = /<!-- (.*?) -->\n```http\nPOST (\S+)\n(?:\n([\s\S]*?))?```\n```
 const lounge = '!lounge:hs.test';
 const carol = '@carol:hs.test';
 
+const stripped = (type, content) => ({ type, state_key: '', sender: bob, content });
 /** Everything in an event that a run would make anew. */
 const fixed = (event, id, minute) => ({ ...event, event_id: `$${id}`, origin_server_ts: 1_767_225_600_000 + minute * 60_000 });
 const said = (id, minute, sender, body) => fixed(matrix.message(body, { sender }), id, minute);

@@ -163,6 +163,9 @@ START_TEST(parameters_are_checked) {
     assert_text(refusal(R"({"p":{"sort":["by_name",1]}})"), "M_BAD_JSON room_list.p.sort: expected a string or an array of strings");
     assert_text(refusal(R"({"required_state":[["m.room.name"]]})"),
                 "M_BAD_JSON room_list.required_state: expected an array of [type, state_key]");
+    auto pairs = [](std::size_t count) { return Json{{"required_state", Json(std::vector<Json>(count, Json{"m.room.name", ""}))}}.dump(); };
+    assert_text(refusal(pairs(200)), "none");
+    assert_text(refusal(pairs(201)), "M_BAD_JSON room_list.required_state: expected at most 200");
 }
 END_TEST
 
