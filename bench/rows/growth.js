@@ -1,5 +1,4 @@
-// What grows with the work: CPU of the worker and of PostgreSQL for one, four and sixteen times as much of it. Nothing should grow faster than
-// n log n.
+// What grows with the work: CPU of the worker for one, four and sixteen times as much of it. Nothing should grow faster than n log n.
 'use strict';
 
 const assert = require('node:assert/strict');
@@ -7,18 +6,17 @@ const matrix = require('../../t/lib/matrix');
 const { until } = require('../../t/lib/tap');
 const { staged } = require('../staged');
 const { account, polled, Crowd } = require('../accounts');
-const { cpuTime, postgresTime } = require('../figures');
+const { cpuTime } = require('../figures');
 
 const factors = [1, 4, 16];
 const repeats = 20;
 
-/** CPU time of the worker and of PostgreSQL for something, in milliseconds. */
+/** CPU time of the worker for something, in milliseconds. */
 async function spent(stage, run) {
   const [worker] = stage.nginx.workerPids();
-  const used = () => cpuTime(worker) + postgresTime(stage.postgres);
-  const before = used();
+  const before = cpuTime(worker);
   await run();
-  return used() - before;
+  return cpuTime(worker) - before;
 }
 
 /** The first poll of so many rooms with ten members each. */
