@@ -90,7 +90,7 @@ void check_entries(const Log& log, RoomKey room, Position from, Position to) {
 
 START_TEST(memory_never_lacks_what_lies_between) {
     std::size_t before = 0;
-    for (std::uint64_t trial = 0; trial < world::runs(20); ++trial) {
+    for (std::uint64_t trial = 0; trial < world::runs(8); ++trial) {
         Log log(world::seed() + trial);
         for (int step = 0; step < 400; ++step) {
             log.poll();
