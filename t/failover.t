@@ -110,10 +110,14 @@ test('a promotion that loses the last commits: tokens of then count as the last 
   const wait = itsSession.ask({}, { timeout: 20_000 });
 
   await primary.stop('SIGKILL');
-  await standby.promote();
-  // A stranger gets the number that the lost device had: PostgreSQL gives it out anew when enough is lost.
-  inDatabase(standby, "SELECT setval(pg_get_serial_sequence('matrix_sync.device', 'id'), max(id)) FROM matrix_sync.device");
+  // A stranger gets the number that the lost device had, before that one comes back: PostgreSQL gives it out anew when enough is lost.
   const stranger = s.homeserver.device();
+  const workers = s.nginx.workerPids();
+  for (const pid of workers) process.kill(pid, 'SIGSTOP');
+  await standby.promote();
+  inDatabase(standby, `INSERT INTO matrix_sync.device (id, user_id, device_id) OVERRIDING SYSTEM VALUE VALUES (${number}, '${stranger.user_id}', '${stranger.device_id}')`);
+  inDatabase(standby, "SELECT setval(pg_get_serial_sequence('matrix_sync.device', 'id'), max(id)) FROM matrix_sync.device");
+  for (const pid of workers) process.kill(pid, 'SIGCONT');
   stranger.initial = { to_device: { events: [matrix.toDevice('the stranger\'s')] } };
   assert.deepEqual(await read(s.session(stranger), 1, asks), ['the stranger\'s']);
   assert.equal(keyOf(stranger, standby), number);
