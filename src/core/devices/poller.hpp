@@ -129,8 +129,8 @@ class Poller {
     std::optional<FailingDevices::One> failing_;
     int failures_ = 0;       ///< polls, in a row
     int refused_since_ = 0;  ///< polls answered 400 since the last good one
-    bool goes_on_ = false;   ///< a poll of this owner has had a good answer
     int failed_roles_ = 0;   ///< likewise: polling or following ended by the database
+    bool goes_on_ = false;   ///< a poll of this owner has had a good answer
     int empty_in_a_row_ = 0;
     struct NoState {
         int failures = 0;
