@@ -134,6 +134,23 @@ function powerLevels(world, random) {
   };
 }
 
+/** The power of everybody who has none of their own. */
+function usersDefault(world, random) {
+  const who = someone(world, random, 100);
+  if (!who) return null;
+  const { room, user } = who;
+  const level = random.pick([0, 0, 10, 60, -1]);
+  return {
+    say: `${user.label} makes ${level} everybody's power level in ${room.label}`,
+    rooms: [room], users: [],
+    async run() {
+      const content = await user.call('GET', `${room.at}/state/m.room.power_levels/`);
+      await world.setState(room, user, 'm.room.power_levels', { ...content, users_default: level });
+      room.usersDefault = level;
+    },
+  };
+}
+
 function alias(world, random) {
   const who = someone(world, random, 50);
   if (!who) return null;
@@ -171,6 +188,7 @@ module.exports = [
   { name: 'gap', weight: 1, plan: gap },
   { name: 'state', weight: 12, plan: state },
   { name: 'power levels', weight: 3, plan: powerLevels },
+  { name: 'users default', weight: 2, plan: usersDefault },
   { name: 'alias', weight: 3, plan: alias },
   { name: 'redaction', weight: 7, plan: redaction },
 ];

@@ -29,7 +29,7 @@ function create(world, random) {
   if (world.alive.length >= most_rooms) return null;
   const creator = random.pick(world.users);
   const { kind, settings, weight, ...fields } = random.weighted(kinds);
-  const others = random.sample(world.users.filter((user) => user !== creator), kind === 'direct' ? 1 : random.between(0, 4));
+  const others = random.sample(world.users.filter((user) => user !== creator), kind === 'direct' ? 1 : random.between(0, 6));
   const invited = kind === 'direct' || random.chance(0.6) ? others : [];
   const version = random.pick(world.versions);
   const body = { room_version: version, ...settings(), invite: invited.map((user) => user.id) };
@@ -157,7 +157,7 @@ function upgrade(world, random) {
       const { replacement_room: id } = await actor.call('POST', `${room.at}/upgrade`, { new_version: version });
       room.replaced = true;
       const { joinRule, space, kind } = room;
-      const next = world.knowRoom(id, actor, { joinRule, space, kind, version, levels: new Map(room.levels) });
+      const next = world.knowRoom(id, actor, { joinRule, space, kind, version, levels: new Map(room.levels), usersDefault: room.usersDefault });
       for (const user of room.with('ban')) next.members.set(user, 'ban');
       this.rooms = [room, next, ...[...world.rooms].filter((each) => each.space && each.children.has(room))];
     },

@@ -15,9 +15,8 @@ const { stopOldTypists } = require('./steps_users');
 
 const steps = [...require('./steps_rooms'), ...require('./steps_events'), ...require('./steps_users')];
 
-const user_count = 8;
-// For each user the sessions on each of their v3 devices. The last users are those who ignore others.
-const sessions = [[2, 1], [1, 1], [2], [1], [1], [], [1], [1]];
+// For each user the sessions on each of their v3 devices: half of the users are only seen by the others. The last are those who ignore others.
+const sessions = [[2, 1], [1, 1], [2], [1], [1], [], [], [], [], [], [1], [1]];
 const all_streams = ['to_device', 'account_data', 'typing', 'room', 'room_members', 'room_list'];
 const compare_all_every = 50;
 const refused = /^(GET|POST|PUT|DELETE) .*: (400|403|404|409) /;
@@ -36,7 +35,7 @@ class Walk {
 
   /** Users, rooms that devices find at their first poll, the devices and everybody's first session, and rooms that come later. */
   async begin() {
-    await this.world.addUsers(user_count);
+    await this.world.addUsers(sessions.length);
     await this.createRooms('first rooms', 6);
     for (const [i, counts] of sessions.entries()) {
       for (const count of counts) await this.addDevice(this.world.users[i], count);

@@ -22,7 +22,7 @@ class User {
 
 class Room {
   constructor(label, fields) {
-    Object.assign(this, { label, joinRule: 'public', version: '11', space: false, levels: new Map(), ...fields });
+    Object.assign(this, { label, joinRule: 'public', version: '11', space: false, levels: new Map(), usersDefault: 0, ...fields });
     this.members = new Map();       // user → membership
     this.inviter = new Map();       // user → user
     this.leftAt = new Map();        // user → serial of the last message sent while they were in the room
@@ -44,7 +44,7 @@ class Room {
   with(...memberships) { return [...this.members].filter(([, membership]) => memberships.includes(membership)).map(([user]) => user); }
   get joined() { return this.with('join'); }
   get concerned() { return this.with('join', 'invite', 'knock'); }
-  level(user) { return user === this.creator ? 100 : this.levels.get(user) || 0; }
+  level(user) { return user === this.creator ? 100 : this.levels.get(user) ?? this.usersDefault; }
   withLevel(level) { return this.joined.filter((user) => this.level(user) >= level); }
 }
 
