@@ -218,6 +218,24 @@ START_TEST(a_room_without_create_is_set_aside_until_its_state_is_known) {  // ru
 }
 END_TEST
 
+START_TEST(of_a_room_set_aside_the_newest_hundred_parts_are_kept) {
+    Storage storage;
+    Lease lease = storage.device("A");
+    ingest(storage, piece(lease, std::nullopt, {}, "s0"));
+    const int parts = 110;
+    for (int i = 0; i < parts; ++i) {
+        ingest(storage,
+               piece(lease, "s" + std::to_string(i), one(part("!r:world", {event("$" + std::to_string(i))})), "s" + std::to_string(i + 1)));
+    }
+    assert_text(storage.count("set_aside"), "101");  // and the newest one, which is counted when it is tried again
+    ingest_aside(storage, lease, RoomId{"!r:world"}, {create("!r:world")});
+    std::string told = "|1:$10";
+    for (int i = 11; i < parts; ++i) told += "; 1:$" + std::to_string(i);
+    assert_text(storage.told(lease.device, "!r:world"), told);
+    assert_text(storage.count("set_aside"), "0");
+}
+END_TEST
+
 START_TEST(a_new_beginning_does_without_what_was_set_aside) {
     Storage storage;
     Lease lease = storage.device("A");
@@ -514,8 +532,8 @@ MATRIX_SYNC_SUITE("log ingest", a_lost_lease_changes_nothing, a_log_that_has_los
                   pieces_that_wait_share_a_transaction, an_abandoned_piece_harms_nobody,
                   a_room_that_is_refused_is_set_aside_and_the_others_go_on, what_no_room_is_to_blame_for_is_thrown,
                   an_event_of_another_room_sets_the_room_aside, a_room_without_create_is_set_aside_until_its_state_is_known,
-                  a_new_beginning_does_without_what_was_set_aside, a_repeated_answer_replaces_what_was_set_aside_of_it,
-                  an_answer_without_since_leaves_what_it_omits, invites_are_retired_and_stray_leaves_make_no_room,
-                  redactions_change_what_is_stored, events_that_are_new_are_given_back_as_they_are_stored,
-                  a_redaction_meets_its_target_while_both_are_stored, what_since_acknowledges_is_stored_with_it,
-                  a_repeated_poll_goes_on_where_the_cut_off_one_ended)
+                  of_a_room_set_aside_the_newest_hundred_parts_are_kept, a_new_beginning_does_without_what_was_set_aside,
+                  a_repeated_answer_replaces_what_was_set_aside_of_it, an_answer_without_since_leaves_what_it_omits,
+                  invites_are_retired_and_stray_leaves_make_no_room, redactions_change_what_is_stored,
+                  events_that_are_new_are_given_back_as_they_are_stored, a_redaction_meets_its_target_while_both_are_stored,
+                  what_since_acknowledges_is_stored_with_it, a_repeated_poll_goes_on_where_the_cut_off_one_ended)
