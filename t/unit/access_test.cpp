@@ -24,7 +24,10 @@ struct Tokens : TokenStore {
 };
 
 struct World {
-    World() { homeserver->answers[whoami] = {401, R"({"errcode":"M_UNKNOWN_TOKEN","error":"no"})"}; }
+    World() { refuse(); }
+
+    void refuse() { homeserver->answers[whoami] = {401, R"({"errcode":"M_UNKNOWN_TOKEN","error":"no"})"}; }
+    void accept() { homeserver->answers[whoami] = {200, R"({"user_id":"@u:world","device_id":"A"})"}; }
 
     /// The status that a request with this token would be answered with.
     int status(const std::string& token) {
@@ -48,12 +51,9 @@ struct World {
 
 START_TEST(refused_tokens_are_forgotten_when_there_are_too_many) {
     World world;
-    ck_assert_int_eq(world.status("known"), 401);
-    world.storage.loop.advance(std::chrono::minutes(1));
-    const std::string refusal = world.homeserver->answers[whoami].body;
-    world.answer(200, R"({"user_id":"@u:world","device_id":"A"})");
+    world.accept();
     ck_assert_int_eq(world.status("known"), 200);
-    world.answer(401, refusal);
+    world.refuse();
     int count = 0;
     while (count < at_most && (count == 0 || world.access.refusal(World::stranger(0)))) {
         ck_assert_int_eq(world.status(World::stranger(count)), 401);
