@@ -21,6 +21,8 @@ const host_count = 2, worker_count = 2, device_count = 200;
 const most_open_at_once = 20;       // first requests
 const probe_every = 100, probe_limit = 3_000, answer_limit = 60_000, heal_limit = 120_000;
 const database_connections = 3;
+// While it goes on, what is unused is cleared away every 15 s (a sixth of that); afterwards nobody has to wait for it.
+const session_expiry = 90, expiry_afterwards = 2;
 
 class Chaos {
   constructor({ seed, seconds, directory }) {
@@ -58,12 +60,13 @@ class Chaos {
     await inTurns(this.clients, most_open_at_once, (client) => client.begin());
   }
 
-  nginxOptions() {
+  nginxOptions(expiry = session_expiry) {
     const url = `http://127.0.0.1:${this.homeserver.port}`;
     return {
       workers: worker_count, connections: 4096,
       http: `matrix_sync_database "${this.cluster.conninfo()}";
     matrix_sync_database_connections ${database_connections};
+    matrix_sync_session_expiry ${expiry}s;
     matrix_sync_poll_idle 10s;`,
       server: `location = ${sync} { matrix_sync ${url}; proxy_pass ${url}; add_header X-Worker $pid always; }
         location = /status { matrix_sync_status; }`,
@@ -161,6 +164,23 @@ class Chaos {
   async workers() {
     const pages = await Promise.all(this.hosts.map(({ port }) => request({ port, method: 'GET', path: '/status' })));
     return pages.flatMap(({ json }) => json.workers);
+  }
+
+  /** From now on a session that nobody uses is forgotten at once. */
+  async expire() {
+    for (const { nginx } of this.hosts) {
+      nginx.http = this.nginxOptions(expiry_afterwards).http;
+      await nginx.replaceWorkers();
+    }
+    await this.answers();   // a worker begins to clear away when it has been asked for something
+  }
+
+  /** Tables that hold anything of users. */
+  async filled() {
+    const tables = await this.cluster.query(`SELECT table_name FROM information_schema.tables
+      WHERE table_schema = 'matrix_sync' AND table_name NOT IN ('schema_version', 'server', 'pruning', 'worker') ORDER BY table_name`);
+    const asked = tables.map(([table]) => `SELECT '${table}' WHERE EXISTS (SELECT FROM matrix_sync.${table})`);
+    return (await this.cluster.query(asked.join(' UNION ALL '))).map(([table]) => table);
   }
 
   async end() {

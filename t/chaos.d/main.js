@@ -56,6 +56,15 @@ function chaos({ seed, seconds }) {
     if (!process.env.SANITIZE) assert.ok(Math.max(...memory) <= most_memory, `memory of the workers: ${memory}`);
   }, { limit: 120_000 });
 
+  test('what nobody can ask for any more goes: not a row is left of users, devices and rooms', async () => {
+    const held = await run.filled();
+    for (const table of ['session', 'log', 'event', 'device_room']) assert.ok(held.includes(table), `${table} is among ${held}`);
+    await run.expire();
+    let left;
+    await until(async () => (left = await run.filled()).length === 0, 'everything has gone', 90_000).catch((error) => { throw new Error(`${error.message}: left in ${left}`); });
+    assert.equal(await run.cluster.value('SELECT count(*) FROM matrix_sync.worker WHERE alive_until > now()'), host_count * worker_count);
+  }, { limit: 150_000 });
+
   test('nginx ends gracefully, its logs are clean and hold no access token', async () => {
     const secrets = run.homeserver.devices.flatMap((device) => device.tokens);
     for (const nginx of nginxes()) {
