@@ -289,6 +289,31 @@ START_TEST(views_without_a_summary) {
 }
 END_TEST
 
+/// Whoever looks at one room, and at no list, sees it without asking again what it is called, until that may have changed.
+START_TEST(views_are_kept) {
+    RoomWorld world;
+    const RoomId room{"!a:hs"};
+    world.member("!a:hs", "@alice:hs", "Alice");
+    world.message("!a:hs");
+    world.store.known_people[world.row("!a:hs").key] = {world.row("!a:hs").key, 2, 0, {UserId{"@alice:hs"}}};
+    auto asked = [&] {
+        world.run(world.device.room(room));
+        const int before = world.store.queries;
+        assert_text(view(world, "!a:hs").name, "Alice");
+        return world.store.queries - before;
+    };
+    ck_assert_int_gt(asked(), 0);
+    ck_assert_int_eq(asked(), 0);
+    world.message("!a:hs");
+    ck_assert_int_eq(asked(), 0);
+    Told moved;
+    moved.members = true;
+    world.tell("!a:hs", moved);
+    ck_assert_int_gt(asked(), 0);
+    ck_assert_int_eq(asked(), 0);
+}
+END_TEST
+
 START_TEST(views_of_invites) {
     RoomWorld world;
     world.invite("!a:hs", "@alice:hs");
@@ -308,4 +333,4 @@ END_TEST
 }  // namespace
 
 MATRIX_SYNC_SUITE("room_looks", sorts, filters, what_filters_look_at, parameters_are_checked, parameters_are_negotiated,
-                  parameters_are_kept, stripped_state, views_of_joined_rooms, views_without_a_summary, views_of_invites)
+                  parameters_are_kept, stripped_state, views_of_joined_rooms, views_without_a_summary, views_are_kept, views_of_invites)

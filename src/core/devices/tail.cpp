@@ -8,7 +8,7 @@ namespace matrix_sync {
 
 namespace {
 
-constexpr std::size_t kMostNews = 64;
+constexpr std::size_t kMostNews = 16;
 constexpr std::size_t kMostBytes = 128 * 1024;
 /// Of one room, before the news.
 constexpr std::size_t kMostBefore = 32;

@@ -253,14 +253,17 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
         }
     }
     if (missing.empty()) co_return views;
-    std::vector<RoomKey> keys;
-    keys.reserve(missing.size());
-    for (const RoomRow& row : missing) keys.push_back(row.key);
+    std::vector<std::pair<RoomKey, RoomId>> names;
+    names.reserve(missing.size());
+    for (const RoomRow& row : missing) names.emplace_back(row.key, row.room);
     std::vector<RoomViews::Made> made = co_await RoomViews::make(reading, std::move(missing), true);
     for (std::size_t i = 0; i < made.size(); ++i) {
         views[places[i]] = made[i].view;
         // A room that was left is shown once, and not the same to all.
-        if (made[i].ground.section != Section::leave) kept.keep(keys[i], std::move(made[i]));
+        if (made[i].ground.section == Section::leave) continue;
+        const auto& [key, id] = names[i];
+        if (const RoomRow* row = reading.device.kept_room(id)) kept.look(*row, reading.device.user);
+        kept.keep(key, std::move(made[i]));
     }
     co_return views;
 }
@@ -295,22 +298,25 @@ void RoomViews::forget() {
     spaces_.clear();
 }
 
+void RoomViews::look(const RoomRow& row, const UserId& user) {
+    if (unlooked_.erase(&row) == 0) return;
+    Kept& kept = rooms_[row.key];
+    kept.row = &row;
+    kept.look = look_at(row, user);
+    move(row);
+    if (row.section == Section::leave || (kept.made && kept.made->ground == Ground(row))) {
+        unnamed_.erase(&row);
+    } else {
+        unnamed_.insert(&row);
+    }
+}
+
 RoomViews::Behind RoomViews::look(const UserId& user, bool names) {
     Behind behind;
     for (std::size_t looks = 0; !unlooked_.empty(); ++looks) {
         behind.looks = looks == kLooksAtOnce;
         if (behind.looks) return behind;
-        const RoomRow& row = **unlooked_.begin();
-        unlooked_.erase(unlooked_.begin());
-        Kept& kept = rooms_[row.key];
-        kept.row = &row;
-        kept.look = look_at(row, user);
-        move(row);
-        if (row.section == Section::leave || (kept.made && kept.made->ground == Ground(row))) {
-            unnamed_.erase(&row);
-        } else {
-            unnamed_.insert(&row);
-        }
+        look(**unlooked_.begin(), user);
     }
     if (!names) return behind;
     for (const RoomRow* row : unnamed_) {

@@ -111,6 +111,8 @@ class RoomViews {
     static Task<std::vector<Made>> make(Reading& reading, std::vector<RoomRow> rows, bool whole);
     /// The whole view of this very row, if it is kept.
     const RoomView* whole_view(const RoomRow& row) const;
+    /// Looks at one room, if it has changed since.
+    void look(const RoomRow& row, const UserId& user);
     /// Keeps a view, if it is of the room as it is now.
     void keep(RoomKey room, Made made);
     void move(const RoomRow& row);
