@@ -93,4 +93,4 @@ module.exports = (figures) => staged(async (stage) => {
       figures.note(`${what}, ${n} ${things}`, 'ms', found[i], factor > 1 ? found[0] : [], factor > 1 ? { ratio } : {});
     }
   }
-}, { connections: 4096 });
+}, { connections: 16_384 });
