@@ -164,6 +164,20 @@ START_TEST(a_first_page_is_in_order_of_power_then_name) {
 }
 END_TEST
 
+START_TEST(another_default_power_moves_members_and_writes_none) {
+    World world;
+    world.join({}, {power_levels("$pl", R"({"users":{"@b:w":50,"@c:w":100}})")});
+    world.members({member_event("$1", kMe), member_event("$2", "@b:w"), member_event("$3", "@c:w"), member_event("$4", "@d:w")});
+    assert_text(users(world.read(kRoom, {}, Show::first_page).json), "@c:w @b:w @d:w @me:w");
+    auto rows = [&] { return world.database.value("SELECT string_agg(m.xmin || ' ' || m::text, ', ' ORDER BY m.ctid) FROM member m"); };
+    const std::string before = rows();
+    world.tell({power_levels("$more", R"({"users_default":60,"users":{"@b:w":50,"@c:w":100}})")});
+    assert_text(users(world.read(kRoom, {}, Show::first_page).json), "@c:w @d:w @me:w @b:w");
+    assert_text(rows(), before);
+    ck_assert_uint_eq(world.homeserver->calls.size(), 1);
+}
+END_TEST
+
 START_TEST(creators_come_first_where_the_room_version_says_so) {
     World world;
     RoomPart first = first_part("!r:w", {});
@@ -456,8 +470,8 @@ START_TEST(a_list_that_cannot_be_had_is_an_error_or_silence) {
 END_TEST
 
 MATRIX_SYNC_SUITE("room_members", parameters_are_checked_and_negotiated, a_first_page_is_in_order_of_power_then_name,
-                  creators_come_first_where_the_room_version_says_so, pages_hold_everybody_once_whatever_happens_meanwhile,
-                  a_page_ends_at_a_megabyte, wrong_pages_are_refused, a_first_page_comes_again_only_when_it_has_changed,
-                  rooms_that_one_is_not_in_are_silence, deltas_hold_every_member_event_in_order,
-                  what_was_cut_goes_on_only_in_the_same_entry, deltas_over_a_gap_are_limited,
+                  another_default_power_moves_members_and_writes_none, creators_come_first_where_the_room_version_says_so,
+                  pages_hold_everybody_once_whatever_happens_meanwhile, a_page_ends_at_a_megabyte, wrong_pages_are_refused,
+                  a_first_page_comes_again_only_when_it_has_changed, rooms_that_one_is_not_in_are_silence,
+                  deltas_hold_every_member_event_in_order, what_was_cut_goes_on_only_in_the_same_entry, deltas_over_a_gap_are_limited,
                   a_list_that_cannot_be_had_is_an_error_or_silence)
