@@ -8,6 +8,7 @@ const { now, pause, quantile } = require('../figures');
 const devices = 5000;
 const seconds = 60;
 const thirds = 3;
+const warm = 20;   // seconds before that, in which what is kept of logs comes to its bound
 
 /** What was used in each third, and the delays in it. */
 async function parts(it, rate) {
@@ -27,6 +28,9 @@ module.exports = (figures) => installed(async (it) => {
   await it.connect({ size: devices, devices });
   const others = [];
   for (const rate of [1, 10]) {
+    await it.homeserver.call('send', 'module', { rate, count: rate * warm });
+    await it.resting('module', devices);
+    await it.clients.call('delays', 'module');
     const found = await parts(it, rate);
     const total = (name) => found.reduce((sum, part) => sum + part[name], 0);
     const note = (name, unit, values, ...more) => figures.note(`${devices} devices, ${rate}/s: ${name}`, unit, values, ...more);
