@@ -61,7 +61,8 @@ async function screen(stage, figures) {
     figures.note(`${shown} rooms of ${room_count}, beside classic sync`, unit, of('module'), of('classic'), { ratio: 1 });
     figures.note(`${shown} rooms of ${room_count}, beside sliding sync`, unit, of('module'), of('sliding'), { ratio: 1 });
   }
-  figures.note('a device that has not been polled yet, beside classic sync', 'ms', found.unknown.map(({ ms }) => ms), found.classic.map(({ ms }) => ms));
+  const ms = (way) => found[way].map((answer) => answer.ms);
+  for (const way of ['classic', 'sliding']) figures.note(`a device that has not been polled yet, beside ${way} sync`, 'ms', ms('unknown'), ms(way), { ratio: 1 });
 }
 
 module.exports = (figures) => {
