@@ -6,7 +6,7 @@
 
 #define assert_text(actual, expected)                                                                                                     \
     do {                                                                                                                                  \
-        const std::string actual_text_ = (actual);                                                                                        \
-        const std::string expected_text_ = (expected);                                                                                    \
+        const auto actual_text_ = std::string(actual);                                                                                    \
+        const auto expected_text_ = std::string(expected);                                                                                \
         ck_assert_msg(actual_text_ == expected_text_, "%s is \"%s\", not \"%s\"", #actual, actual_text_.c_str(), expected_text_.c_str()); \
     } while (0)

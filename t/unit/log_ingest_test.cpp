@@ -59,6 +59,7 @@ END_TEST
 START_TEST(pieces_that_wait_share_a_transaction) {
     Storage storage;
     std::vector<Lease> leases;
+    leases.reserve(6);
     for (int i = 0; i < 6; ++i) leases.push_back(storage.device("D" + std::to_string(i)));
     Lease lost = leases[3];
     storage.claim(lost.device);
@@ -112,6 +113,7 @@ START_TEST(a_room_that_is_refused_is_set_aside_and_the_others_go_on) {  // rule 
     Lease b = storage.device("B");
     Lease c = storage.device("C");
     std::vector<RoomPart> rooms;
+    rooms.reserve(9);
     for (int i = 0; i < 9; ++i) rooms.push_back(first_part("!" + std::to_string(i) + ":world", {event("$" + std::to_string(i))}));
     rooms[4] = first_part("!4:world", {event("$poison", "org.poison")});
     rooms[7].broken = "timeline: expected an object";
@@ -385,7 +387,7 @@ START_TEST(events_that_are_new_are_given_back_as_they_are_stored) {
     };
     assert_text(stored(piece(a, std::nullopt, one(first_part("!r:w", {event("$1")})))), "");
     assert_text(stored(piece(a, "next", one(part("!r:w", {event("$1"), event("$2"), event("$3", "m.room.topic", "")})))), "$2 $3");
-    ck_assert(!stored(piece(b, std::nullopt, one(first_part("!r:w", {event("$3")})))).size());
+    ck_assert(stored(piece(b, std::nullopt, one(first_part("!r:w", {event("$3")})))).empty());
     assert_text(stored(piece(b, "next", one(part("!r:w", {event("$3"), event("$4")})))), "$4");
     // One that is redacted by what was stored with it, or before it, is not as it came.
     assert_text(stored(piece(a, "next", one(part("!r:w", {event("$5"), redaction("$r1", "$5"), redaction("$r2", "$6")})))), "$r1 $r2");

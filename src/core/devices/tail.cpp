@@ -23,7 +23,7 @@ std::size_t bytes_of(const Entry& entry) {
     bytes += entry.prev_batch ? entry.prev_batch->size() : 0;
     for (const auto& id : entry.transaction_ids) bytes += sizeof(id) + (id ? id->size() : 0);
     if (entry.typing) {
-        for (const std::string& user : *entry.typing) bytes += sizeof(user) + user.size();
+        for (const std::string& user : *entry.typing) bytes += sizeof(std::string) + user.size();
     }
     return bytes;
 }
