@@ -6,7 +6,7 @@ const path = require('node:path');
 const { parseArgs } = require('node:util');
 const { test, before, after } = require('../t/lib/tap');
 const { Postgres } = require('../t/lib/postgres');
-const { Figures, heading, machine, treeTime } = require('./figures');
+const { Figures, heading, machine, now, treeTime } = require('./figures');
 
 const rows = fs.readdirSync(path.join(__dirname, 'rows')).map((name) => path.basename(name, '.js')).sort();
 const { values: options, positionals } = parseArgs({
@@ -42,11 +42,13 @@ console.log(`${os.cpus().length} CPUs (${os.cpus()[0].model.trim()}), ${new Date
 for (const name of positionals.length > 0 ? positionals : rows) {
   test(name, async () => {
     const figures = new Figures(name, Number(options.runs));
+    const begun = now();
     const before = { ...machine(), own: treeTime(process.pid) };
     const more = await require(`./rows/${name}`)(figures);
     const after = { ...machine(), own: treeTime(process.pid) };
     const share = (of) => `${((100 * (after[of] - before[of])) / (after.all - before.all)).toFixed(0)} %`;
-    console.log(`# ${name}: the machine was busy to ${share('busy')}, ${share('own')} by this row${more ? `; ${more}` : ''}`);
+    const seconds = ((now() - begun) / 1000).toFixed(0);
+    console.log(`# ${name}, ${seconds} s: the machine was busy to ${share('busy')}, ${share('own')} by this row${more ? `; ${more}` : ''}`);
     all.push(...figures.all);
     if (options.json) fs.writeFileSync(options.json, `${JSON.stringify(all, null, 1)}\n`);
   }, { limit: 1_800_000 });
