@@ -20,11 +20,13 @@ function membersOf(room, truth) {
   return new Map(truth.members.get(room.id).map((event) => [event.state_key, event]));
 }
 
-function names(room, truth) {
+/** All that the room may be called; of those that may have been left over from before it lost its name, what `got` may be. */
+function names(room, truth, got) {
   const members = membersOf(room, truth), summary = truth.joined(room).summary || {};
   const of = (heroes) => roomNames((type) => truth.stateOf(room, type), { ...summary, 'm.heroes': heroes }, members, truth.user.id);
   if (!lostItsName(room, truth)) return of(summary['m.heroes']);
-  return arrangements([...members.keys()].filter((id) => id !== truth.user.id), 5).flatMap(of);
+  const named = [...members].filter(([id, { content }]) => id !== truth.user.id && got.includes(content.displayname || id));
+  return arrangements(named.map(([id]) => id), 5).flatMap(of);
 }
 
 /** Every order of every few of them, at most so many; the empty one too. */
@@ -88,7 +90,7 @@ function strippedEssence(event) {
 
 function checkJoined(listed, room, truth, ignored) {
   const classic = truth.joined(room), data = truth.roomAccountData(room);
-  oneOf(listed.name, names(room, truth), 'name');
+  oneOf(listed.name, names(room, truth, listed.name), 'name');
   same(listed.avatar_url || undefined, truth.stateOf(room, 'm.room.avatar')?.content.url || undefined, 'avatar_url');
   checkHeroes(listed.heroes, room, truth);
   same(listed.room_type ?? undefined, truth.stateOf(room, 'm.room.create').content.type, 'room_type');
@@ -195,7 +197,7 @@ function checkView(view, room, truth, params, world) {
     return;
   }
   const classic = truth.joined(room);
-  oneOf(view.name, names(room, truth), 'room.name');
+  oneOf(view.name, names(room, truth, view.name), 'room.name');
   checkTimeline(view.timeline, classic, params, truth.user.id, ignored);
   checkAmount(view, classic, params, ignored);
   checkState([...view.state.values()], room, truth, params.required_state || everything_but_members);

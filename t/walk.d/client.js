@@ -166,7 +166,10 @@ class Client {
   }
 
   applyRoom(part, { initialExpected, initialAllowed }) {
-    this.room.apply(part, { params: this.params.room, initialExpected, initialAllowed: initialAllowed || this.world.movedUsers.has(this.user) });
+    const { params: { room: params }, user, world } = this;
+    // It may have been an invite of somebody who is ignored; who has seen that before needs to hear that it is over.
+    const leaveAllowed = user.everIgnored.size > 0;
+    this.room.apply(part, { params, initialExpected, initialAllowed: initialAllowed || world.movedUsers.has(user), leaveAllowed });
   }
 
   delta(stream, part) {

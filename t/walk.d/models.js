@@ -95,9 +95,10 @@ const invited_keys = ['room_id', 'name', 'membership', 'initial', 'invite_state'
 
 /** The room in view. `room` is undefined when there is none that this user sees. */
 class RoomView {
-  apply(part, { params, initialExpected, initialAllowed }) {
+  /** `leaveAllowed`: it may be left without having been there. */
+  apply(part, { params, initialExpected, initialAllowed, leaveAllowed }) {
     same(part.room_id, params.room_id, 'room.room_id');
-    if (gone(part.membership)) return this.leave(part, initialExpected);
+    if (gone(part.membership)) return this.leave(part, initialExpected || leaveAllowed);
     if (part.membership === 'invite' || part.membership === 'knock') return this.prejoin(part);
     same(part.membership ?? 'join', 'join', 'room.membership');
     if (initialExpected) same(part.initial, true, 'room.initial of a room that the client cannot have');
@@ -110,9 +111,9 @@ class RoomView {
     this.merge(part, params.timeline_limit ?? 20);
   }
 
-  leave(part, initialExpected) {
+  leave(part, allowed) {
     // A client that has just turned to the room may be told as well: the user "was joined, invited or knocking as of `since`".
-    demand(this.room || initialExpected, `membership ${part.membership} of a room that the client does not have`, { got: part });
+    demand(this.room || allowed, `membership ${part.membership} of a room that the client does not have`, { got: part });
     this.room = undefined;
   }
 
