@@ -108,10 +108,7 @@ void Device::apply(News news) {
         if (entry.redacts || entry.gap) redacted.insert(entry.room_key);
         if (entry.members) cache_.members_changed(entry.room_key);
     }
-    for (RoomKey room : redacted) {
-        cache_.redacted(room);
-        views_->doubt(room);
-    }
+    for (RoomKey room : redacted) cache_.redacted(room);
     for (const RoomRow& row : news.rooms) {
         if (row.members > end_) cache_.members_changed(row.key);
         if (all_rooms_ || loading_ || rooms_.contains(row.room)) keep(row);
@@ -127,7 +124,7 @@ void Device::apply(News news) {
     // Between, the log has been pruned, of redactions too.
     if (news.from > end_) cache_.clear();
     end_ = std::max(end_, news.to);
-    std::vector<RoomRow>().swap(news.rooms);  // those that somebody looks at are kept above
+    news.rooms = {};  // those that somebody looks at are kept above
     tail_.add(std::move(news));
     count(bytes());
     changed_.notify();

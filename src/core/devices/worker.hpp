@@ -37,7 +37,7 @@ struct Worker {
 
     CacheBudget budget;  ///< of the next two, and of what the devices keep
     RoomCache cache{loop, rooms, budget};
-    MemberLists member_lists{loop, rooms, cache, budget};
+    MemberLists member_lists{loop, rooms, budget};
 
     WorkerKey self;  ///< none while the database does not know this worker
     bool closing = false;

@@ -8,8 +8,6 @@ namespace {
 
 /// Around the bytes that can be counted: nodes, pointers, allocations.
 constexpr std::size_t kOverhead = 128;
-/// Rooms whose revisions are told apart.
-constexpr std::size_t kMostRevisions = 1000;
 
 std::size_t bytes_of(const StoredEvent& event) {
     return sizeof event + kOverhead + event.event_id.value.size() + event.type.size() + event.sender.value.size() + event.body.size();
@@ -135,7 +133,6 @@ void RoomCache::redacted(RoomKey room) {
     forget_event_reads();
     events_.erase_if([room](const EventPtr& event) { return event->room == room; });
     members_changed(room);
-    revise(room);
 }
 
 void RoomCache::members_changed(RoomKey room) {
@@ -143,31 +140,11 @@ void RoomCache::members_changed(RoomKey room) {
     members_.erase(room);
 }
 
-void RoomCache::members_fetched(RoomKey room) {
-    members_changed(room);
-    revise(room);
-}
-
 void RoomCache::clear() {
     forget_event_reads();
     forget_member_reads();
     events_.clear();
     members_.clear();
-    revisions_.clear();
-    others_ = ++newest_;
-}
-
-RoomCache::Revision RoomCache::revision(RoomKey room) const {
-    auto found = revisions_.find(room);
-    return found == revisions_.end() ? others_ : found->second;
-}
-
-void RoomCache::revise(RoomKey room) {
-    if (revisions_.size() == kMostRevisions) {
-        revisions_.clear();
-        others_ = ++newest_;
-    }
-    revisions_[room] = ++newest_;
 }
 
 void RoomCache::forget_event_reads() {

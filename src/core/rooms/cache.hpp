@@ -39,13 +39,7 @@ class RoomCache {
     /// Something in the room was redacted.
     void redacted(RoomKey room);
     void members_changed(RoomKey room);
-    /// Of the members of a room more is known than logs have told.
-    void members_fetched(RoomKey room);
     void clear();
-
-    /// What was made of a room's events and members is as it was while the room's row and this stay the same.
-    using Revision = std::uint64_t;
-    Revision revision(RoomKey room) const;
 
     void report(Status& status) const;
 
@@ -56,7 +50,6 @@ class RoomCache {
     Task<std::map<MemberName, Member>> read_members(std::vector<MemberName> names);
     void forget_event_reads();
     void forget_member_reads();
-    void revise(RoomKey room);
 
     RoomStore& store_;
     SharedLookup<EventRef, EventPtr> event_reads_;
@@ -69,9 +62,6 @@ class RoomCache {
     CacheStatus used_members_;
     std::uint64_t event_changes_ = 0;   ///< what was read before the last one may be old
     std::uint64_t member_changes_ = 0;  ///< likewise
-    std::map<RoomKey, Revision> revisions_;
-    Revision others_ = 0;  ///< of rooms that are not in it
-    Revision newest_ = 0;
 };
 
 }  // namespace matrix_sync

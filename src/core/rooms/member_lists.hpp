@@ -5,7 +5,6 @@
 #include <map>
 #include <memory>
 
-#include "core/rooms/cache.hpp"
 #include "core/rooms/cache_budget.hpp"
 #include "core/rooms/member_list.hpp"
 #include "core/shared_work.hpp"
@@ -22,8 +21,7 @@ class MemberLists {
     /// What a member counts for in the budget.
     static constexpr std::size_t kMemberBytes = 256;
 
-    MemberLists(Loop& loop, RoomStore& store, RoomCache& cache, CacheBudget& budget)
-        : loop_(loop), store_(store), cache_(cache), budget_(budget) {}
+    MemberLists(Loop& loop, RoomStore& store, CacheBudget& budget) : loop_(loop), store_(store), budget_(budget) {}
     ~MemberLists();
 
     using ListPtr = std::shared_ptr<const MemberList>;
@@ -56,7 +54,6 @@ class MemberLists {
 
     Loop& loop_;
     RoomStore& store_;
-    RoomCache& cache_;
     CacheBudget& budget_;
     std::map<RoomKey, std::shared_ptr<Kept>> rooms_;
 };

@@ -65,7 +65,7 @@ struct RoomViews::Making {
         SummaryContent summary;
         std::vector<UserId> heroes;
 
-        Room(RoomRow of, RoomCache::Revision revision) : row(std::move(of)), made{Ground(row), revision, false, true, {}} {}
+        explicit Room(RoomRow of) : row(std::move(of)), made{Ground(row), false, true, {}} {}
         bool named() const { return (parts.name && !parts.name->empty()) || parts.canonical_alias; }
     };
 
@@ -215,10 +215,7 @@ Task<std::vector<RoomViews::Made>> RoomViews::make(Reading& reading, std::vector
         Making making;
         making.whole = whole;
         const std::size_t end = std::min(rows.size(), begin + kViewsAtOnce);
-        for (std::size_t i = begin; i < end; ++i) {
-            const RoomCache::Revision revision = reading.cache.revision(rows[i].key);
-            making.rooms.emplace_back(std::move(rows[i]), revision);
-        }
+        for (std::size_t i = begin; i < end; ++i) making.rooms.emplace_back(std::move(rows[i]));
         co_await making.read_state(reading);
         co_await making.ask_members(reading);
         co_await making.read_heroes(reading);
@@ -235,12 +232,11 @@ Task<std::vector<RoomViews::Made>> RoomViews::make(Reading& reading, std::vector
     co_return made;
 }
 
-const RoomView* RoomViews::whole_view(const RoomCache& cache, const RoomRow& row) const {
+const RoomView* RoomViews::whole_view(const RoomRow& row) const {
     auto kept = rooms_.find(row.key);
     if (kept == rooms_.end() || !kept->second.made || row.section == Section::leave) return nullptr;
     const Made& made = *kept->second.made;
-    const bool present = made.ground == Ground(row) && made.revision == cache.revision(row.key);
-    return made.whole && made.certain && present ? &made.view : nullptr;
+    return made.whole && made.certain && made.ground == Ground(row) ? &made.view : nullptr;
 }
 
 Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> rows) {
@@ -249,7 +245,7 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
     std::vector<RoomRow> missing;
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-        if (const RoomView* view = kept.whole_view(reading.cache, rows[i])) {
+        if (const RoomView* view = kept.whole_view(rows[i])) {
             views[i] = *view;
         } else {
             places.push_back(i);
@@ -267,7 +263,7 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
         if (made[i].ground.section == Section::leave) continue;
         const auto& [key, id] = names[i];
         if (const RoomRow* row = reading.device.kept_room(id)) kept.look(*row, reading.device.user);
-        kept.keep(reading.cache, key, std::move(made[i]));
+        kept.keep(key, std::move(made[i]));
     }
     co_return views;
 }
@@ -300,13 +296,6 @@ void RoomViews::forget() {
     orders_.clear();
     rooms_.clear();
     spaces_.clear();
-}
-
-void RoomViews::doubt(RoomKey room) {
-    auto kept = rooms_.find(room);
-    if (kept == rooms_.end()) return;
-    kept->second.made.reset();
-    changed(*kept->second.row);
 }
 
 void RoomViews::look(const RoomRow& row, const UserId& user) {
@@ -342,12 +331,12 @@ Task<void> RoomViews::name(Reading& reading, std::vector<RoomRow> rows) {
     keys.reserve(rows.size());
     for (const RoomRow& row : rows) keys.push_back(row.key);
     std::vector<Made> made = co_await make(reading, std::move(rows), false);
-    for (std::size_t i = 0; i < made.size(); ++i) keep(reading.cache, keys[i], std::move(made[i]));
+    for (std::size_t i = 0; i < made.size(); ++i) keep(keys[i], std::move(made[i]));
 }
 
-void RoomViews::keep(const RoomCache& cache, RoomKey room, Made made) {
+void RoomViews::keep(RoomKey room, Made made) {
     auto kept = rooms_.find(room);
-    if (kept == rooms_.end() || made.ground != Ground(*kept->second.row) || made.revision != cache.revision(room)) return;
+    if (kept == rooms_.end() || made.ground != Ground(*kept->second.row)) return;
     kept->second.made = std::move(made);
     unnamed_.erase(kept->second.row);
     move(*kept->second.row);

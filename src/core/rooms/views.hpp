@@ -53,8 +53,6 @@ class RoomViews {
     /// Nobody knew the room any more: it has another key now.
     void forget(RoomKey room);
     void forget();
-    /// What is shown of the room may have been redacted.
-    void doubt(RoomKey room);
 
     /// What stands between the rooms and a list of them: what has changed since it was last computed.
     struct Behind {
@@ -91,7 +89,6 @@ class RoomViews {
     };
     struct Made {
         Ground ground;
-        RoomCache::Revision revision = 0;
         bool whole = false;    ///< not only the name
         bool certain = false;  ///< every member that was looked for is known
         RoomView view;
@@ -113,11 +110,11 @@ class RoomViews {
     struct Making;
     static Task<std::vector<Made>> make(Reading& reading, std::vector<RoomRow> rows, bool whole);
     /// The whole view of this very row, if it is kept.
-    const RoomView* whole_view(const RoomCache& cache, const RoomRow& row) const;
+    const RoomView* whole_view(const RoomRow& row) const;
     /// Looks at one room, if it has changed since.
     void look(const RoomRow& row, const UserId& user);
     /// Keeps a view, if it is of the room as it is now.
-    void keep(const RoomCache& cache, RoomKey room, Made made);
+    void keep(RoomKey room, Made made);
     void move(const RoomRow& row);
 
     std::set<const RoomRow*> unlooked_;
