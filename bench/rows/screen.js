@@ -56,13 +56,12 @@ async function screen(stage, figures) {
       if (run >= 0) found[way].push(answer);
     }
   }
-  for (const unit of ['bytes', 'ms']) {
-    const of = (way) => found[way].map((answer) => answer[unit]);
-    figures.note(`${shown} rooms of ${room_count}, beside classic sync`, unit, of('module'), of('classic'), { ratio: 1 });
-    figures.note(`${shown} rooms of ${room_count}, beside sliding sync`, unit, of('module'), of('sliding'), { ratio: 1 });
-  }
-  const ms = (way) => found[way].map((answer) => answer.ms);
-  for (const way of ['classic', 'sliding']) figures.note(`a device that has not been polled yet, beside ${way} sync`, 'ms', ms('unknown'), ms(way), { ratio: 1 });
+  const beside = (what, way, other, unit) => {
+    const of = (each) => found[each].map((answer) => answer[unit]);
+    figures.note(`${what}, beside ${other} sync`, unit, of(way), of(other), { ratio: 1 });
+  };
+  for (const unit of ['bytes', 'ms']) for (const other of ['classic', 'sliding']) beside(`${shown} rooms of ${room_count}`, 'module', other, unit);
+  for (const other of ['classic', 'sliding']) beside('a device that has not been polled yet', 'unknown', other, 'ms');
 }
 
 module.exports = (figures) => {

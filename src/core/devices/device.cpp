@@ -124,7 +124,7 @@ void Device::apply(News news) {
     // Between, the log has been pruned, of redactions too.
     if (news.from > end_) cache_.clear();
     end_ = std::max(end_, news.to);
-    news.rooms = {};  // those that somebody looks at are kept above
+    news.rooms.clear();  // those that somebody looks at are kept above
     tail_.add(std::move(news));
     count(bytes());
     changed_.notify();
