@@ -93,6 +93,26 @@ test('rule 2: a crash loses nothing of what was acknowledged', async () => {
   assert.equal(device.polls.filter((poll) => poll.query.since === undefined).length, 1);
 });
 
+test('a crash loses the pages that clients turn, and no page of before is taken for one of now', async () => {
+  const device = s.homeserver.device();
+  const rooms = [matrix.roomId(), matrix.roomId(), matrix.roomId()];
+  const part = () => ({ state: { events: [matrix.create()] }, timeline: { events: [matrix.message('hello')], limited: false, prev_batch: 'a' } });
+  device.initial = matrix.join(Object.fromEntries(rooms.map((room) => [room, part()])));
+  const session = s.session(device);
+  await session.sync();
+  await device.stored();
+  const page = (since) => session.ask({ room_list: { p: { limit: 1, since } } });
+  const nextOf = async () => (await page('1')).json.room_list.p.next;
+  const before = await nextOf();
+  assert.equal((await page(before)).status, 200);
+  await s.postgres.stop('SIGQUIT');
+  await s.postgres.restart();
+  const now = await until(async () => (await page('1')).status === 200 && nextOf());
+  const gone = await page(before);
+  assert.deepEqual([gone.status, gone.json.errcode], [400, 'M_INVALID_PARAM']);
+  assert.equal((await page(now)).status, 200);
+});
+
 test('nginx starts without PostgreSQL, and works when it is there', async () => {
   const { session, device } = await started();
   await s.postgres.stop();

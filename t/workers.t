@@ -56,6 +56,26 @@ test('rule 1: first requests on both workers at once: one first poll', async () 
   assert.deepEqual(devices.map((device) => device.overlaps), devices.map(() => 0));
 });
 
+test('what one worker hears of members from the homeserver, the names of rooms say in the other, too', async () => {
+  const device = s.homeserver.device();
+  const room = matrix.roomId();
+  const here = (user, displayname) => matrix.member(user, 'join', { content: { membership: 'join', displayname } });
+  const state = [matrix.create(), here(device.user_id, 'Alice'), here('@bob:hs.test', 'Bob')];
+  const summary = { 'm.heroes': ['@bob:hs.test'], 'm.joined_member_count': 2, 'm.invited_member_count': 0 };
+  device.initial = matrix.join({ [room]: { summary, state: { events: state }, timeline: { events: [], limited: false, prev_batch: 'a' } } });
+  s.homeserver.rooms[room] = { members: [state[1], here('@bob:hs.test', 'Robert')] };
+  const [one, other] = s.nginx.workerPids();
+  const nameIn = async (pid) => (await (await s.sessionOn(pid, device)).sync({ room: { room_id: room } })).room.name;
+  const names = async () => [await nameIn(one), await nameIn(other)];
+  assert.deepEqual(await names(), ['Bob', 'Bob']);
+  device.push(matrix.join({ [room]: { timeline: { events: [matrix.message('behind a gap')], limited: true, prev_batch: 'b' } } }));
+  await device.stored();
+  assert.deepEqual(await names(), ['Bob', 'Bob']);
+  const page = (await (await s.sessionOn(one, device)).sync({ room_members: { room_id: room, p: { since: '1' } } })).room_members;
+  assert.deepEqual(page.events.map(({ content }) => content.displayname).sort(), ['Alice', 'Robert']);
+  await until(async () => (await names()).every((name) => name === 'Robert'));
+});
+
 for (const which of ['polls', 'does not poll']) {
   test(`rule 23: the worker that ${which} is killed (-9) while messages flow: each session has each message once`, async () => {
     const device = s.homeserver.device();

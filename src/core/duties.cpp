@@ -161,6 +161,11 @@ void Service::Impl::told(std::string_view message) {
         end_wait(sessions.used(id, words.number() != worker.self.value));
         return;
     }
+    if (what == "members") {
+        RoomKey room{words.number()};
+        if (words.number() != worker.self.value) worker.cache.members_fetched(room);
+        return;
+    }
     DeviceKey device{words.number()};
     auto found = devices.find(device);
     if (what == "follow") {

@@ -84,8 +84,9 @@ const Statement get_people{"rooms_get_people", R"sql(
         ORDER BY m.membership, m.sort_name, m.user_id LIMIT $3::bigint) AS users) AS former
 )sql"};
 
-// What a crash loses of these is made again: a client whose page is gone asks for the first one. No lock is waited for. Nothing where the
-// session is gone, or is going; NULL where another request of it has just taken the same number.
+// A crash loses all of them: a client whose page is gone asks for the first one. The first number is any, lest a page of before a crash be
+// taken for one of now. No lock is waited for. Nothing where the session is gone, or is going; NULL where another request of it has just
+// taken the same number.
 const Statement insert_snapshot{"rooms_insert_snapshot", R"sql(
     WITH soon AS MATERIALIZED (
         SELECT set_config('synchronous_commit', 'off', true)
@@ -102,8 +103,8 @@ const Statement insert_snapshot{"rooms_insert_snapshot", R"sql(
         ))
     ), inserted AS (
         INSERT INTO snapshot (session, number, stream, params, count, rooms, room, version, power_levels, creation)
-        SELECT live.id, coalesce((SELECT max(number) FROM snapshot WHERE session = $1::uuid), 0) + 1, $2::smallint, $3::text, $4::bigint,
-               $5::bigint[], $6::bigint, $7::bigint, $8::bigint, $9::bigint
+        SELECT live.id, coalesce((SELECT max(number) FROM snapshot WHERE session = $1::uuid), (random() * 1e9)::integer) + 1,
+               $2::smallint, $3::text, $4::bigint, $5::bigint[], $6::bigint, $7::bigint, $8::bigint, $9::bigint
         FROM soon CROSS JOIN live
         ON CONFLICT DO NOTHING RETURNING number
     )

@@ -69,6 +69,10 @@ const std::array migrations{
               "DO $migration$ BEGIN\n"
 #include "storage/migrations/0004.sql"
               "END $migration$"},
+    Statement{"migration_5",
+              "DO $migration$ BEGIN\n"
+#include "storage/migrations/0005.sql"
+              "END $migration$"},
 };
 constexpr auto newest = static_cast<std::int32_t>(migrations.size());
 

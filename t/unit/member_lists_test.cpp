@@ -23,7 +23,7 @@ std::string chunk(const std::vector<Event>& events) {
 }
 
 struct Lists : MemberStorage {
-    explicit Lists(std::size_t most = 1000) : budget(most * MemberLists::kMemberBytes), lists(loop, rooms, budget) {
+    explicit Lists(std::size_t most = 1000) : budget(most * MemberLists::kMemberBytes) {
         homeserver = std::make_shared<FakeHomeserver>();
         credential.access_token = "secret";
         credential.homeserver = homeserver;
@@ -51,7 +51,7 @@ struct Lists : MemberStorage {
     FakeLoop loop;
     PostgresRooms rooms{watched};
     CacheBudget budget;
-    MemberLists lists;
+    MemberLists lists{loop, rooms, budget, [](RoomKey) {}};
     std::shared_ptr<FakeHomeserver> homeserver;
     Credential credential;
 };

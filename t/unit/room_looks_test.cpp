@@ -311,6 +311,44 @@ START_TEST(views_are_kept) {
     world.tell("!a:hs", moved);
     ck_assert_int_gt(asked(), 0);
     ck_assert_int_eq(asked(), 0);
+    world.cache.redacted(RoomKey{77});
+    ck_assert_int_eq(asked(), 0);
+    // What a fetched list says of members is in no log.
+    world.member("!a:hs", "@alice:hs", "Alicia");
+    world.cache.members_fetched(world.row("!a:hs").key);
+    assert_text(view(world, "!a:hs").name, "Alicia");
+    for (std::int64_t room = 1000; room < 2000; ++room) world.cache.members_fetched(RoomKey{room});
+    const int before = world.store.queries;
+    view(world, "!a:hs");
+    ck_assert_int_gt(world.store.queries, before);
+}
+END_TEST
+
+/// The room's row is read after the redaction, its name out of memory that has not heard of it yet.
+START_TEST(a_redacted_name_is_not_kept) {
+    RoomWorld world;
+    const RoomId id{"!a:hs"};
+    world.name("!a:hs", "Secret");
+    assert_text(view(world, "!a:hs").name, "Secret");
+    RoomRow& row = world.row("!a:hs");
+    RoomWorld::Follower follower(world);
+    row.seq = row.state_changed = row.members = Position{world.end().value + 1};
+    Entry entry;
+    entry.seq = row.seq;
+    entry.room_key = row.key;
+    entry.room = row.room;
+    entry.redacts = true;
+    world.run(follower.device.room(id));
+    assert_text(world.run(view_rooms(follower.reading, {row})).front().name, "Secret");
+    world.store.stored[row.heads.name].body = R"({"content":{}})";
+    News news;
+    news.from = follower.device.end();
+    news.to = row.seq;
+    news.entries.push_back(entry);
+    news.rooms.push_back(row);
+    follower.device.apply(std::move(news));
+    ck_assert_uint_eq(follower.device.views().look(follower.device.user, true).names.size(), 1);
+    assert_text(world.run(view_rooms(follower.reading, {row})).front().name, "Empty Room");
 }
 END_TEST
 
@@ -333,4 +371,5 @@ END_TEST
 }  // namespace
 
 MATRIX_SYNC_SUITE("room_looks", sorts, filters, what_filters_look_at, parameters_are_checked, parameters_are_negotiated,
-                  parameters_are_kept, stripped_state, views_of_joined_rooms, views_without_a_summary, views_are_kept, views_of_invites)
+                  parameters_are_kept, stripped_state, views_of_joined_rooms, views_without_a_summary, views_are_kept,
+                  a_redacted_name_is_not_kept, views_of_invites)

@@ -165,11 +165,22 @@ struct RoomWorld {
     MemoryRooms store;
     CacheBudget budget{64 * 1024 * 1024};
     RoomCache cache{loop, store, budget};
-    MemberLists lists{loop, store, budget};
+    MemberLists lists{loop, store, budget, [this](RoomKey room) { cache.members_fetched(room); }};
     Device device;
     Credential credential;
     Reading reading{loop, store, cache, lists, device, credential, SessionId{"session"}};
     std::int64_t numbers = 0;
+
+    /// Another device of the same user, which has heard as much.
+    struct Follower {
+        explicit Follower(RoomWorld& world)
+            : device(world.loop, world.logs, world.store, world.cache, world.budget,
+                     DeviceRow{DeviceKey{2}, world.device.user, DeviceId{"E"}, {}, world.end(), true}),
+              reading{world.loop, world.store, world.cache, world.lists, device, world.credential, SessionId{"other"}} {}
+
+        Device device;
+        Reading reading;
+    };
 
     template <class T>
     T run(Task<T> task) {

@@ -108,7 +108,10 @@ void Device::apply(News news) {
         if (entry.redacts || entry.gap) redacted.insert(entry.room_key);
         if (entry.members) cache_.members_changed(entry.room_key);
     }
-    for (RoomKey room : redacted) cache_.redacted(room);
+    for (RoomKey room : redacted) {
+        cache_.redacted(room);
+        views_->doubt(room);
+    }
     for (const RoomRow& row : news.rooms) {
         if (row.members > end_) cache_.members_changed(row.key);
         if (all_rooms_ || loading_ || rooms_.contains(row.room)) keep(row);
@@ -122,7 +125,10 @@ void Device::apply(News news) {
     if (news.key_counts) key_counts_ = news.key_counts;
     whole_ = whole_ || news.whole;
     // Between, the log has been pruned, of redactions too.
-    if (news.from > end_) cache_.clear();
+    if (news.from > end_) {
+        cache_.clear();
+        for (const auto& [seq, row] : rooms_by_seq_) views_->doubt(row->key);
+    }
     end_ = std::max(end_, news.to);
     news.rooms.clear();  // those that somebody looks at are kept above
     tail_.add(std::move(news));

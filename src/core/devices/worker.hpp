@@ -37,7 +37,7 @@ struct Worker {
 
     CacheBudget budget;  ///< of the next two, and of what the devices keep
     RoomCache cache{loop, rooms, budget};
-    MemberLists member_lists{loop, rooms, budget};
+    MemberLists member_lists{loop, rooms, budget, [this](RoomKey room) { members_fetched(room); }};
 
     WorkerKey self;  ///< none while the database does not know this worker
     bool closing = false;
@@ -48,6 +48,12 @@ struct Worker {
     int first_polls = 0;  ///< in flight
     Signal first_poll_ended{loop};
     std::minstd_rand random{std::random_device{}()};
+
+    /// Views that other workers keep are as old as this one's.
+    void members_fetched(RoomKey room) {
+        cache.members_fetched(room);
+        workers.tell(WorkerKey{}, "members " + std::to_string(room.value) + " " + std::to_string(self.value));
+    }
 
     /// The delay, give or take a quarter: whoever failed together does not come back together.
     Milliseconds jittered(Milliseconds delay) {

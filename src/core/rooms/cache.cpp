@@ -8,6 +8,8 @@ namespace {
 
 /// Around the bytes that can be counted: nodes, pointers, allocations.
 constexpr std::size_t kOverhead = 128;
+/// Rooms whose revisions are told apart.
+constexpr std::size_t kMostRevisions = 1000;
 
 std::size_t bytes_of(const StoredEvent& event) {
     return sizeof event + kOverhead + event.event_id.value.size() + event.type.size() + event.sender.value.size() + event.body.size();
@@ -138,6 +140,20 @@ void RoomCache::redacted(RoomKey room) {
 void RoomCache::members_changed(RoomKey room) {
     forget_member_reads();
     members_.erase(room);
+}
+
+void RoomCache::members_fetched(RoomKey room) {
+    members_changed(room);
+    if (revisions_.size() == kMostRevisions) {
+        revisions_.clear();
+        others_ = ++newest_;
+    }
+    revisions_[room] = ++newest_;
+}
+
+RoomCache::Revision RoomCache::revision(RoomKey room) const {
+    auto found = revisions_.find(room);
+    return found == revisions_.end() ? others_ : found->second;
 }
 
 void RoomCache::clear() {

@@ -39,7 +39,13 @@ class RoomCache {
     /// Something in the room was redacted.
     void redacted(RoomKey room);
     void members_changed(RoomKey room);
+    /// More is known of the room's members than logs have told.
+    void members_fetched(RoomKey room);
     void clear();
+
+    /// What was made of a room's members goes by a device's log, and by this: it is another one after members_fetched().
+    using Revision = std::uint64_t;
+    Revision revision(RoomKey room) const;
 
     void report(Status& status) const;
 
@@ -62,6 +68,9 @@ class RoomCache {
     CacheStatus used_members_;
     std::uint64_t event_changes_ = 0;   ///< what was read before the last one may be old
     std::uint64_t member_changes_ = 0;  ///< likewise
+    std::map<RoomKey, Revision> revisions_;
+    Revision others_ = 0;  ///< of rooms that are not in it
+    Revision newest_ = 0;
 };
 
 }  // namespace matrix_sync

@@ -96,6 +96,7 @@ Task<MemberLists::ListPtr> MemberLists::bring_up(RoomKey room, std::shared_ptr<K
         const MemberListEnd end = co_await update(room, kept);
         if (end.complete || requests == kMostRequests) break;
         const bool told = co_await request_members(loop_, store_, room, id, *credential, end.now);
+        fetched_(room);
         if (!told) co_return nullptr;
     }
     if (!kept->list) co_await load(room, kept);

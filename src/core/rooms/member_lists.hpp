@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "core/rooms/cache_budget.hpp"
 #include "core/rooms/member_list.hpp"
@@ -21,7 +23,10 @@ class MemberLists {
     /// What a member counts for in the budget.
     static constexpr std::size_t kMemberBytes = 256;
 
-    MemberLists(Loop& loop, RoomStore& store, CacheBudget& budget) : loop_(loop), store_(store), budget_(budget) {}
+    /// `fetched` is told when more is known of a room's members than logs tell.
+    using Fetched = std::function<void(RoomKey)>;
+    MemberLists(Loop& loop, RoomStore& store, CacheBudget& budget, Fetched fetched)
+        : loop_(loop), store_(store), budget_(budget), fetched_(std::move(fetched)) {}
     ~MemberLists();
 
     using ListPtr = std::shared_ptr<const MemberList>;
@@ -55,6 +60,7 @@ class MemberLists {
     Loop& loop_;
     RoomStore& store_;
     CacheBudget& budget_;
+    Fetched fetched_;
     std::map<RoomKey, std::shared_ptr<Kept>> rooms_;
 };
 

@@ -65,7 +65,7 @@ struct RoomViews::Making {
         SummaryContent summary;
         std::vector<UserId> heroes;
 
-        explicit Room(RoomRow of) : row(std::move(of)), made{Ground(row), false, true, {}} {}
+        Room(RoomRow of, RoomCache::Revision revision) : row(std::move(of)), made{Ground(row), revision, false, true, {}} {}
         bool named() const { return (parts.name && !parts.name->empty()) || parts.canonical_alias; }
     };
 
@@ -215,7 +215,10 @@ Task<std::vector<RoomViews::Made>> RoomViews::make(Reading& reading, std::vector
         Making making;
         making.whole = whole;
         const std::size_t end = std::min(rows.size(), begin + kViewsAtOnce);
-        for (std::size_t i = begin; i < end; ++i) making.rooms.emplace_back(std::move(rows[i]));
+        for (std::size_t i = begin; i < end; ++i) {
+            const RoomCache::Revision revision = reading.cache.revision(rows[i].key);
+            making.rooms.emplace_back(std::move(rows[i]), revision);
+        }
         co_await making.read_state(reading);
         co_await making.ask_members(reading);
         co_await making.read_heroes(reading);
@@ -232,11 +235,12 @@ Task<std::vector<RoomViews::Made>> RoomViews::make(Reading& reading, std::vector
     co_return made;
 }
 
-const RoomView* RoomViews::whole_view(const RoomRow& row) const {
+const RoomView* RoomViews::whole_view(const RoomCache& cache, const RoomRow& row) const {
     auto kept = rooms_.find(row.key);
     if (kept == rooms_.end() || !kept->second.made || row.section == Section::leave) return nullptr;
     const Made& made = *kept->second.made;
-    return made.whole && made.certain && made.ground == Ground(row) ? &made.view : nullptr;
+    const bool present = made.ground == Ground(row) && made.revision == cache.revision(row.key);
+    return made.whole && made.certain && present ? &made.view : nullptr;
 }
 
 Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> rows) {
@@ -245,7 +249,7 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
     std::vector<RoomRow> missing;
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-        if (const RoomView* view = kept.whole_view(rows[i])) {
+        if (const RoomView* view = kept.whole_view(reading.cache, rows[i])) {
             views[i] = *view;
         } else {
             places.push_back(i);
@@ -256,6 +260,7 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
     std::vector<std::pair<RoomKey, RoomId>> names;
     names.reserve(missing.size());
     for (const RoomRow& row : missing) names.emplace_back(row.key, row.room);
+    const std::uint64_t doubts = kept.doubts_;
     std::vector<RoomViews::Made> made = co_await RoomViews::make(reading, std::move(missing), true);
     for (std::size_t i = 0; i < made.size(); ++i) {
         views[places[i]] = made[i].view;
@@ -263,7 +268,7 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
         if (made[i].ground.section == Section::leave) continue;
         const auto& [key, id] = names[i];
         if (const RoomRow* row = reading.device.kept_room(id)) kept.look(*row, reading.device.user);
-        kept.keep(key, std::move(made[i]));
+        if (doubts == kept.doubts_) kept.keep(reading.cache, key, std::move(made[i]));
     }
     co_return views;
 }
@@ -291,11 +296,21 @@ void RoomViews::forget(RoomKey room) {
 }
 
 void RoomViews::forget() {
+    ++doubts_;
     unlooked_.clear();
     unnamed_.clear();
     orders_.clear();
     rooms_.clear();
     spaces_.clear();
+}
+
+void RoomViews::doubt(RoomKey room) {
+    ++doubts_;
+    spaces_.erase(room);
+    auto kept = rooms_.find(room);
+    if (kept == rooms_.end()) return;
+    kept->second.made.reset();
+    changed(*kept->second.row);
 }
 
 void RoomViews::look(const RoomRow& row, const UserId& user) {
@@ -330,13 +345,15 @@ Task<void> RoomViews::name(Reading& reading, std::vector<RoomRow> rows) {
     std::vector<RoomKey> keys;
     keys.reserve(rows.size());
     for (const RoomRow& row : rows) keys.push_back(row.key);
+    const std::uint64_t doubts = doubts_;
     std::vector<Made> made = co_await make(reading, std::move(rows), false);
-    for (std::size_t i = 0; i < made.size(); ++i) keep(keys[i], std::move(made[i]));
+    if (doubts != doubts_) co_return;
+    for (std::size_t i = 0; i < made.size(); ++i) keep(reading.cache, keys[i], std::move(made[i]));
 }
 
-void RoomViews::keep(RoomKey room, Made made) {
+void RoomViews::keep(const RoomCache& cache, RoomKey room, Made made) {
     auto kept = rooms_.find(room);
-    if (kept == rooms_.end() || made.ground != Ground(*kept->second.row)) return;
+    if (kept == rooms_.end() || made.ground != Ground(*kept->second.row) || made.revision != cache.revision(room)) return;
     kept->second.made = std::move(made);
     unnamed_.erase(kept->second.row);
     move(*kept->second.row);
@@ -378,9 +395,10 @@ Task<RoomViews::Children> RoomViews::children(Reading& reading, RoomRow space) {
     if (space.section != Section::join) co_return none;
     auto kept = spaces_.find(space.key);
     if (kept != spaces_.end() && kept->second.ground == Ground(space)) co_return kept->second.children;
+    const std::uint64_t doubts = doubts_;
     SpaceState state = co_await read_space(reading, space.state);
     Children children = std::make_shared<const std::vector<SpaceChild>>(std::move(state.children));
-    spaces_.insert_or_assign(space.key, Space{Ground(space), children});
+    if (doubts == doubts_) spaces_.insert_or_assign(space.key, Space{Ground(space), children});
     co_return children;
 }
 

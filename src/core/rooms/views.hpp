@@ -53,6 +53,8 @@ class RoomViews {
     /// Nobody knew the room any more: it has another key now.
     void forget(RoomKey room);
     void forget();
+    /// What is shown of the room may have been redacted.
+    void doubt(RoomKey room);
 
     /// What stands between the rooms and a list of them: what has changed since it was last computed.
     struct Behind {
@@ -89,6 +91,7 @@ class RoomViews {
     };
     struct Made {
         Ground ground;
+        RoomCache::Revision revision = 0;
         bool whole = false;    ///< not only the name
         bool certain = false;  ///< every member that was looked for is known
         RoomView view;
@@ -110,11 +113,11 @@ class RoomViews {
     struct Making;
     static Task<std::vector<Made>> make(Reading& reading, std::vector<RoomRow> rows, bool whole);
     /// The whole view of this very row, if it is kept.
-    const RoomView* whole_view(const RoomRow& row) const;
+    const RoomView* whole_view(const RoomCache& cache, const RoomRow& row) const;
     /// Looks at one room, if it has changed since.
     void look(const RoomRow& row, const UserId& user);
     /// Keeps a view, if it is of the room as it is now.
-    void keep(RoomKey room, Made made);
+    void keep(const RoomCache& cache, RoomKey room, Made made);
     void move(const RoomRow& row);
 
     std::set<const RoomRow*> unlooked_;
@@ -122,6 +125,7 @@ class RoomViews {
     std::unordered_map<RoomKey, Kept> rooms_;
     std::map<std::vector<RoomSort>, Order> orders_;
     std::map<RoomKey, Space> spaces_;
+    std::uint64_t doubts_ = 0;  ///< what was being made when it was another may be of what has been redacted
 };
 
 }  // namespace matrix_sync
