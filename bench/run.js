@@ -11,7 +11,7 @@ const { Figures, heading, machine, now, treeTime } = require('./figures');
 const rows = fs.readdirSync(path.join(__dirname, 'rows')).map((name) => path.basename(name, '.js')).sort();
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'string' }, runs: { type: 'string', default: '5' }, list: { type: 'boolean' } },
+  options: { json: { type: 'string' }, runs: { type: 'string', default: '3' }, list: { type: 'boolean' } },
 });
 const unknown = positionals.find((name) => !rows.includes(name));
 if (options.list || unknown !== undefined) {

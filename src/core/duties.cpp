@@ -2,6 +2,7 @@
 // it stops.
 #include <algorithm>
 
+#include "core/rooms/views.hpp"
 #include "core/service_impl.hpp"
 #include "core/sessions/query.hpp"
 #include "matrix_sync/error.hpp"
@@ -101,6 +102,17 @@ void Service::Impl::end_wait(DeviceKey device) {
     if (found != devices.end()) found->second->device.changed().notify();
 }
 
+/// In no log does it say so.
+void Service::Impl::members_fetched(RoomKey room) {
+    doubt_views(room);
+    worker.workers.tell(WorkerKey{}, "members " + std::to_string(room.value) + " " + std::to_string(worker.self.value));
+}
+
+void Service::Impl::doubt_views(RoomKey room) {
+    worker.cache.members_changed(room);
+    for (auto& [key, served] : devices) served->device.views().doubt(room);
+}
+
 /// Notifications get lost, and owners die without a word.
 Task<void> Service::Impl::look_after_followed() {
     for (;;) {
@@ -163,7 +175,7 @@ void Service::Impl::told(std::string_view message) {
     }
     if (what == "members") {
         RoomKey room{words.number()};
-        if (words.number() != worker.self.value) worker.cache.members_fetched(room);
+        if (words.number() != worker.self.value) doubt_views(room);
         return;
     }
     DeviceKey device{words.number()};

@@ -47,7 +47,7 @@ struct Turn {
 struct Service::Impl : WorkerStore::Mail {
     explicit Impl(Parts parts)
         : access(parts.loop, parts.logs, parts.tokens),
-          worker(parts, access),
+          worker(parts, access, [this](RoomKey room) { members_fetched(room); }),
           sessions(parts.loop, parts.sessions),
           session_store(parts.sessions),
           prune_store(parts.pruning) {
@@ -73,6 +73,8 @@ struct Service::Impl : WorkerStore::Mail {
     void tell_dropped(const std::vector<SessionId>& dropped);
     void tell_newer(Session& session);
     void end_wait(DeviceKey device);
+    void members_fetched(RoomKey room);
+    void doubt_views(RoomKey room);
 
     Task<void> housekeeping();
     Task<void> write_used();

@@ -51,7 +51,8 @@ struct Lists : MemberStorage {
     FakeLoop loop;
     PostgresRooms rooms{watched};
     CacheBudget budget;
-    MemberLists lists{loop, rooms, budget, [](RoomKey) {}};
+    int news = 0;
+    MemberLists lists{loop, rooms, budget, [this](RoomKey) { ++news; }};
     std::shared_ptr<FakeHomeserver> homeserver;
     Credential credential;
 };
@@ -150,6 +151,33 @@ START_TEST(a_list_is_fetched_once_and_kept_up_to_date) {
     list = lists.look(room);
     assert_text(text(*list), "@b:w");
     ck_assert_uint_eq(lists.homeserver->calls.size(), 2);
+}
+END_TEST
+
+START_TEST(a_fetched_list_that_says_something_new_is_told_of) {
+    Lists lists;
+    const RoomKey room = lists.room();
+    auto fetched = [&] {
+        const int before = lists.news;
+        lists.write(room, {}, lists.now());  // a gap
+        lists.look(room);
+        return lists.news - before;
+    };
+    lists.answer({member_event("$1", "@b:w", "Bea")});
+    ck_assert_int_eq(fetched(), 1);
+    ck_assert_int_eq(fetched(), 0);
+    lists.answer({member_event("$2", "@b:w", "Bea B.")});
+    ck_assert_int_eq(fetched(), 1);
+    lists.homeserver->answers[kTarget] = {403, "{}"};
+    ck_assert_int_eq(fetched(), 0);
+    // It breaks off when some of it has been stored.
+    std::vector<Event> many;
+    for (int i = 0; i < 3500; ++i) many.push_back(member_event("$m" + std::to_string(i), "@m" + std::to_string(i) + ":w"));
+    const std::string whole = chunk(many);
+    lists.homeserver->answers[kTarget] = {200, whole.substr(0, whole.size() - 1)};
+    lists.homeserver->at_once = 10'000;
+    assert_text(lists.trouble(room), "502 M_UNKNOWN");
+    ck_assert_int_eq(lists.news, 3);
 }
 END_TEST
 
@@ -317,6 +345,7 @@ START_TEST(large_lists_come_in_pages_and_go_when_others_are_looked_at) {
 END_TEST
 
 MATRIX_SYNC_SUITE("member lists", a_list_stays_in_order_through_changes, a_list_is_fetched_once_and_kept_up_to_date,
+                  a_fetched_list_that_says_something_new_is_told_of,
                   what_puts_a_list_in_doubt_while_it_is_fetched_makes_it_be_fetched_again,
                   those_who_look_together_share_what_begins_after_them, a_refusal_is_one_users_and_a_failure_everybodys,
                   a_hostile_list_does_no_harm, large_lists_come_in_pages_and_go_when_others_are_looked_at)

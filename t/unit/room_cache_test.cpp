@@ -42,13 +42,13 @@ START_TEST(what_was_stored_before_a_redaction_is_read_again) {
     Cached world;
     const StoredEvent event = world.message(kRoom);
     const RoomCache::Moment before = world.cache.moment();
-    world.cache.redacted(kOther);
+    world.cache.redacted({kOther});
     world.put(event, before);
     ck_assert(world.reads(event.ref));
     ck_assert(!world.reads(event.ref));
-    world.cache.redacted(kOther);
+    world.cache.redacted({kOther});
     ck_assert(!world.reads(event.ref));
-    world.cache.redacted(kRoom);
+    world.cache.redacted({kRoom});
     ck_assert(world.reads(event.ref));
     const RoomCache::Moment later = world.cache.moment();
     world.cache.clear();

@@ -75,7 +75,7 @@ struct World : Storage {
     Lease lease = device("D", kMe);
     CacheBudget budget{64 * 1024 * 1024};
     RoomCache cache{loop, rooms, budget};
-    MemberLists lists{loop, rooms, budget, [this](RoomKey room) { cache.members_fetched(room); }};
+    MemberLists lists{loop, rooms, budget, [](RoomKey) {}};
     PostgresSessions sessions{watched};
     Device me{loop, logs, rooms, cache, budget, complete(logs.device(UserId{kMe}, DeviceId{"D"}))};
     std::shared_ptr<FakeHomeserver> homeserver;

@@ -45,8 +45,9 @@ class MemoryRooms : public RoomStore {
     std::map<std::pair<RoomKey, std::string>, Member> known_members;
     std::map<RoomKey, RoomPeople> known_people;
     std::vector<Snapshot> snapshots;
-    std::string ignored = "{}";  ///< m.ignored_user_list
-    int queries = 0;             ///< for events and members
+    std::string ignored = "{}";                  ///< m.ignored_user_list
+    int queries = 0;                             ///< for events and members
+    std::function<void()> read_members = [] {};  ///< is called after that, while they are on their way
 
     Task<std::vector<RoomRow>> rooms(DeviceKey, RoomKey after) override {
         std::vector<RoomRow> page;
@@ -116,6 +117,7 @@ class MemoryRooms : public RoomStore {
             auto member = known_members.find(pair);
             if (member != known_members.end()) found.emplace_back(pair.first, member->second);
         }
+        read_members();
         co_return found;
     }
     Task<std::vector<RoomPeople>> people(std::vector<RoomKey> keys, UserId, int) override {
@@ -165,7 +167,7 @@ struct RoomWorld {
     MemoryRooms store;
     CacheBudget budget{64 * 1024 * 1024};
     RoomCache cache{loop, store, budget};
-    MemberLists lists{loop, store, budget, [this](RoomKey room) { cache.members_fetched(room); }};
+    MemberLists lists{loop, store, budget, [this](RoomKey room) { device.views().doubt(room); }};
     Device device;
     Credential credential;
     Reading reading{loop, store, cache, lists, device, credential, SessionId{"session"}};

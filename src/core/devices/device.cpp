@@ -108,10 +108,7 @@ void Device::apply(News news) {
         if (entry.redacts || entry.gap) redacted.insert(entry.room_key);
         if (entry.members) cache_.members_changed(entry.room_key);
     }
-    for (RoomKey room : redacted) {
-        cache_.redacted(room);
-        views_->doubt(room);
-    }
+    cache_.redacted(redacted);
     for (const RoomRow& row : news.rooms) {
         if (row.members > end_) cache_.members_changed(row.key);
         if (all_rooms_ || loading_ || rooms_.contains(row.room)) keep(row);
@@ -125,10 +122,7 @@ void Device::apply(News news) {
     if (news.key_counts) key_counts_ = news.key_counts;
     whole_ = whole_ || news.whole;
     // Between, the log has been pruned, of redactions too.
-    if (news.from > end_) {
-        cache_.clear();
-        for (const auto& [seq, row] : rooms_by_seq_) views_->doubt(row->key);
-    }
+    if (news.from > end_) cache_.clear();
     end_ = std::max(end_, news.to);
     news.rooms.clear();  // those that somebody looks at are kept above
     tail_.add(std::move(news));
@@ -160,6 +154,16 @@ void Device::keep(const RoomRow& row) {
     listed_ = std::max(listed_, row.listed);
 }
 
+/// Rows as they were read. Those that are ahead of end() come after redactions that this worker has not heard of yet.
+void Device::keep(const std::vector<RoomRow>& rows) {
+    std::set<RoomKey> ahead;
+    for (const RoomRow& row : rows) {
+        if (row.seq > end_) ahead.insert(row.key);
+    }
+    cache_.redacted(ahead);
+    for (const RoomRow& row : rows) keep(row);
+}
+
 /// What was read of a former owner's log may have been lost in a crash of the database.
 void Device::forget_rooms() {
     ++restarts_;
@@ -184,7 +188,7 @@ Task<std::optional<RoomRow>> Device::room(RoomId room) {
         // What came meanwhile may be newer than what was read, and was not kept.
         if (restarts != restarts_ || before != end_) continue;
         rooms_.try_emplace(room);
-        if (read) keep(*read);
+        if (read) keep(std::vector{*std::move(read)});
     }
 }
 
@@ -226,7 +230,7 @@ Task<bool> Device::load_all_rooms() {
     do {
         page = co_await room_store_.rooms(key, after);
         if (restarts != restarts_) co_return false;
-        for (const RoomRow& row : page) keep(row);
+        keep(page);
         if (!page.empty()) after = page.back().key;
         co_await loop_pause(loop_);
         if (restarts != restarts_) co_return false;

@@ -104,6 +104,7 @@ class Device : private CacheBudget::Spender {
     void drop() override;
 
     void keep(const RoomRow& row);
+    void keep(const std::vector<RoomRow>& rows);
     Task<bool> load_all_rooms();
     void forget_rooms();
 

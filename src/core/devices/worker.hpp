@@ -16,7 +16,7 @@
 namespace matrix_sync {
 
 struct Worker {
-    Worker(Service::Parts parts, Access& with)
+    Worker(Service::Parts parts, Access& with, MemberLists::Fetched fetched)
         : loop(parts.loop),
           logs(parts.logs),
           sessions(parts.sessions),
@@ -25,6 +25,7 @@ struct Worker {
           access(with),
           log(std::move(parts.log)),
           budget(parts.cache_bytes),
+          member_lists(loop, rooms, budget, std::move(fetched)),
           most_first_polls(parts.first_polls) {}
 
     Loop& loop;
@@ -37,7 +38,7 @@ struct Worker {
 
     CacheBudget budget;  ///< of the next two, and of what the devices keep
     RoomCache cache{loop, rooms, budget};
-    MemberLists member_lists{loop, rooms, budget, [this](RoomKey room) { members_fetched(room); }};
+    MemberLists member_lists;
 
     WorkerKey self;  ///< none while the database does not know this worker
     bool closing = false;
@@ -48,12 +49,6 @@ struct Worker {
     int first_polls = 0;  ///< in flight
     Signal first_poll_ended{loop};
     std::minstd_rand random{std::random_device{}()};
-
-    /// Views that other workers keep are as old as this one's.
-    void members_fetched(RoomKey room) {
-        cache.members_fetched(room);
-        workers.tell(WorkerKey{}, "members " + std::to_string(room.value) + " " + std::to_string(self.value));
-    }
 
     /// The delay, give or take a quarter: whoever failed together does not come back together.
     Milliseconds jittered(Milliseconds delay) {

@@ -8,8 +8,6 @@ namespace {
 
 /// Around the bytes that can be counted: nodes, pointers, allocations.
 constexpr std::size_t kOverhead = 128;
-/// Rooms whose revisions are told apart.
-constexpr std::size_t kMostRevisions = 1000;
 
 std::size_t bytes_of(const StoredEvent& event) {
     return sizeof event + kOverhead + event.event_id.value.size() + event.type.size() + event.sender.value.size() + event.body.size();
@@ -131,29 +129,16 @@ void RoomCache::put(std::vector<StoredEvent> events, Moment before) {
     }
 }
 
-void RoomCache::redacted(RoomKey room) {
+void RoomCache::redacted(const std::set<RoomKey>& rooms) {
+    if (rooms.empty()) return;
     forget_event_reads();
-    events_.erase_if([room](const EventPtr& event) { return event->room == room; });
-    members_changed(room);
+    events_.erase_if([&](const EventPtr& event) { return rooms.contains(event->room); });
+    for (RoomKey room : rooms) members_changed(room);
 }
 
 void RoomCache::members_changed(RoomKey room) {
     forget_member_reads();
     members_.erase(room);
-}
-
-void RoomCache::members_fetched(RoomKey room) {
-    members_changed(room);
-    if (revisions_.size() == kMostRevisions) {
-        revisions_.clear();
-        others_ = ++newest_;
-    }
-    revisions_[room] = ++newest_;
-}
-
-RoomCache::Revision RoomCache::revision(RoomKey room) const {
-    auto found = revisions_.find(room);
-    return found == revisions_.end() ? others_ : found->second;
 }
 
 void RoomCache::clear() {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,16 +37,10 @@ class RoomCache {
     Moment moment() const { return event_changes_; }
     void put(std::vector<StoredEvent> events, Moment before);
 
-    /// Something in the room was redacted.
-    void redacted(RoomKey room);
+    /// Something in each of the rooms was redacted.
+    void redacted(const std::set<RoomKey>& rooms);
     void members_changed(RoomKey room);
-    /// More is known of the room's members than logs have told.
-    void members_fetched(RoomKey room);
     void clear();
-
-    /// What was made of a room's members goes by a device's log, and by this: it is another one after members_fetched().
-    using Revision = std::uint64_t;
-    Revision revision(RoomKey room) const;
 
     void report(Status& status) const;
 
@@ -68,9 +63,6 @@ class RoomCache {
     CacheStatus used_members_;
     std::uint64_t event_changes_ = 0;   ///< what was read before the last one may be old
     std::uint64_t member_changes_ = 0;  ///< likewise
-    std::map<RoomKey, Revision> revisions_;
-    Revision others_ = 0;  ///< of rooms that are not in it
-    Revision newest_ = 0;
 };
 
 }  // namespace matrix_sync

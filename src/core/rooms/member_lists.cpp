@@ -1,6 +1,7 @@
 #include "core/rooms/member_lists.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 #include <vector>
 
@@ -92,11 +93,20 @@ Task<MemberLists::ListPtr> MemberLists::look_behind(RoomKey room, std::shared_pt
 
 Task<MemberLists::ListPtr> MemberLists::bring_up(RoomKey room, std::shared_ptr<Kept> kept, RoomId id,
                                                  std::unique_ptr<Credential> credential) {
-    for (int requests = 0;; ++requests) {
-        const MemberListEnd end = co_await update(room, kept);
-        if (end.complete || requests == kMostRequests) break;
-        const bool told = co_await request_members(loop_, store_, room, id, *credential, end.now);
-        fetched_(room);
+    MemberListEnd end = co_await update(room, kept);
+    for (int requests = 0; !end.complete && requests < kMostRequests; ++requests) {
+        const std::int64_t before = end.version;
+        std::exception_ptr failure;
+        bool told = false;
+        try {
+            told = co_await request_members(loop_, store_, room, id, *credential, end.now);
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+        }
+        end = co_await update(room, kept);
+        // Also what came before it broke off.
+        if (end.version != before) fetched_(room);
+        if (failure) std::rethrow_exception(failure);
         if (!told) co_return nullptr;
     }
     if (!kept->list) co_await load(room, kept);

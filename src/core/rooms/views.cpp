@@ -65,7 +65,7 @@ struct RoomViews::Making {
         SummaryContent summary;
         std::vector<UserId> heroes;
 
-        Room(RoomRow of, RoomCache::Revision revision) : row(std::move(of)), made{Ground(row), revision, false, true, {}} {}
+        Room(RoomRow of, std::uint64_t doubts) : row(std::move(of)), made{Ground(row), doubts, false, true, {}} {}
         bool named() const { return (parts.name && !parts.name->empty()) || parts.canonical_alias; }
     };
 
@@ -216,8 +216,8 @@ Task<std::vector<RoomViews::Made>> RoomViews::make(Reading& reading, std::vector
         making.whole = whole;
         const std::size_t end = std::min(rows.size(), begin + kViewsAtOnce);
         for (std::size_t i = begin; i < end; ++i) {
-            const RoomCache::Revision revision = reading.cache.revision(rows[i].key);
-            making.rooms.emplace_back(std::move(rows[i]), revision);
+            const std::uint64_t doubts = reading.device.views().doubts(rows[i].key);
+            making.rooms.emplace_back(std::move(rows[i]), doubts);
         }
         co_await making.read_state(reading);
         co_await making.ask_members(reading);
@@ -235,12 +235,11 @@ Task<std::vector<RoomViews::Made>> RoomViews::make(Reading& reading, std::vector
     co_return made;
 }
 
-const RoomView* RoomViews::whole_view(const RoomCache& cache, const RoomRow& row) const {
+const RoomView* RoomViews::whole_view(const RoomRow& row) const {
     auto kept = rooms_.find(row.key);
     if (kept == rooms_.end() || !kept->second.made || row.section == Section::leave) return nullptr;
     const Made& made = *kept->second.made;
-    const bool present = made.ground == Ground(row) && made.revision == cache.revision(row.key);
-    return made.whole && made.certain && present ? &made.view : nullptr;
+    return made.whole && made.certain && made.ground == Ground(row) ? &made.view : nullptr;
 }
 
 Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> rows) {
@@ -249,7 +248,7 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
     std::vector<RoomRow> missing;
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-        if (const RoomView* view = kept.whole_view(reading.cache, rows[i])) {
+        if (const RoomView* view = kept.whole_view(rows[i])) {
             views[i] = *view;
         } else {
             places.push_back(i);
@@ -257,18 +256,18 @@ Task<std::vector<RoomView>> view_rooms(Reading& reading, std::vector<RoomRow> ro
         }
     }
     if (missing.empty()) co_return views;
-    std::vector<std::pair<RoomKey, RoomId>> names;
-    names.reserve(missing.size());
-    for (const RoomRow& row : missing) names.emplace_back(row.key, row.room);
-    const std::uint64_t doubts = kept.doubts_;
+    std::vector<RoomKey> keys;
+    keys.reserve(missing.size());
+    for (const RoomRow& row : missing) {
+        keys.push_back(row.key);
+        if (const RoomRow* known = reading.device.kept_room(row.room)) kept.look(*known, reading.device.user);
+    }
     std::vector<RoomViews::Made> made = co_await RoomViews::make(reading, std::move(missing), true);
     for (std::size_t i = 0; i < made.size(); ++i) {
         views[places[i]] = made[i].view;
         // A room that was left is shown once, and not the same to all.
         if (made[i].ground.section == Section::leave) continue;
-        const auto& [key, id] = names[i];
-        if (const RoomRow* row = reading.device.kept_room(id)) kept.look(*row, reading.device.user);
-        if (doubts == kept.doubts_) kept.keep(reading.cache, key, std::move(made[i]));
+        kept.keep(keys[i], std::move(made[i]));
     }
     co_return views;
 }
@@ -305,17 +304,22 @@ void RoomViews::forget() {
 }
 
 void RoomViews::doubt(RoomKey room) {
-    ++doubts_;
-    spaces_.erase(room);
     auto kept = rooms_.find(room);
     if (kept == rooms_.end()) return;
+    kept->second.doubts = ++doubts_;
     kept->second.made.reset();
+    move(*kept->second.row);
     changed(*kept->second.row);
+}
+
+std::uint64_t RoomViews::doubts(RoomKey room) const {
+    auto kept = rooms_.find(room);
+    return kept == rooms_.end() ? doubts_ : kept->second.doubts;
 }
 
 void RoomViews::look(const RoomRow& row, const UserId& user) {
     if (unlooked_.erase(&row) == 0) return;
-    Kept& kept = rooms_[row.key];
+    Kept& kept = rooms_.try_emplace(row.key, Kept{nullptr, {}, doubts_, {}}).first->second;
     kept.row = &row;
     kept.look = look_at(row, user);
     move(row);
@@ -345,15 +349,13 @@ Task<void> RoomViews::name(Reading& reading, std::vector<RoomRow> rows) {
     std::vector<RoomKey> keys;
     keys.reserve(rows.size());
     for (const RoomRow& row : rows) keys.push_back(row.key);
-    const std::uint64_t doubts = doubts_;
     std::vector<Made> made = co_await make(reading, std::move(rows), false);
-    if (doubts != doubts_) co_return;
-    for (std::size_t i = 0; i < made.size(); ++i) keep(reading.cache, keys[i], std::move(made[i]));
+    for (std::size_t i = 0; i < made.size(); ++i) keep(keys[i], std::move(made[i]));
 }
 
-void RoomViews::keep(const RoomCache& cache, RoomKey room, Made made) {
+void RoomViews::keep(RoomKey room, Made made) {
     auto kept = rooms_.find(room);
-    if (kept == rooms_.end() || made.ground != Ground(*kept->second.row) || made.revision != cache.revision(room)) return;
+    if (kept == rooms_.end() || made.doubts != kept->second.doubts || made.ground != Ground(*kept->second.row)) return;
     kept->second.made = std::move(made);
     unnamed_.erase(kept->second.row);
     move(*kept->second.row);
@@ -395,10 +397,9 @@ Task<RoomViews::Children> RoomViews::children(Reading& reading, RoomRow space) {
     if (space.section != Section::join) co_return none;
     auto kept = spaces_.find(space.key);
     if (kept != spaces_.end() && kept->second.ground == Ground(space)) co_return kept->second.children;
-    const std::uint64_t doubts = doubts_;
     SpaceState state = co_await read_space(reading, space.state);
     Children children = std::make_shared<const std::vector<SpaceChild>>(std::move(state.children));
-    if (doubts == doubts_) spaces_.insert_or_assign(space.key, Space{Ground(space), children});
+    spaces_.insert_or_assign(space.key, Space{Ground(space), children});
     co_return children;
 }
 

@@ -53,7 +53,7 @@ class RoomViews {
     /// Nobody knew the room any more: it has another key now.
     void forget(RoomKey room);
     void forget();
-    /// What is shown of the room may have been redacted.
+    /// More is known of the room's members than the device's log tells.
     void doubt(RoomKey room);
 
     /// What stands between the rooms and a list of them: what has changed since it was last computed.
@@ -91,7 +91,7 @@ class RoomViews {
     };
     struct Made {
         Ground ground;
-        RoomCache::Revision revision = 0;
+        std::uint64_t doubts;  ///< of the room, when it was begun
         bool whole = false;    ///< not only the name
         bool certain = false;  ///< every member that was looked for is known
         RoomView view;
@@ -99,6 +99,7 @@ class RoomViews {
     struct Kept {
         const RoomRow* row = nullptr;
         RoomLook look;
+        std::uint64_t doubts;
         std::optional<Made> made;
     };
     struct Order {
@@ -113,11 +114,12 @@ class RoomViews {
     struct Making;
     static Task<std::vector<Made>> make(Reading& reading, std::vector<RoomRow> rows, bool whole);
     /// The whole view of this very row, if it is kept.
-    const RoomView* whole_view(const RoomCache& cache, const RoomRow& row) const;
+    const RoomView* whole_view(const RoomRow& row) const;
     /// Looks at one room, if it has changed since.
     void look(const RoomRow& row, const UserId& user);
     /// Keeps a view, if it is of the room as it is now.
-    void keep(const RoomCache& cache, RoomKey room, Made made);
+    void keep(RoomKey room, Made made);
+    std::uint64_t doubts(RoomKey room) const;
     void move(const RoomRow& row);
 
     std::set<const RoomRow*> unlooked_;
@@ -125,7 +127,7 @@ class RoomViews {
     std::unordered_map<RoomKey, Kept> rooms_;
     std::map<std::vector<RoomSort>, Order> orders_;
     std::map<RoomKey, Space> spaces_;
-    std::uint64_t doubts_ = 0;  ///< what was being made when it was another may be of what has been redacted
+    std::uint64_t doubts_ = 0;
 };
 
 }  // namespace matrix_sync

@@ -183,6 +183,8 @@ class RoomStream : public Stream {
         auto list = co_await reading.member_lists.look(part.row.key, part.row.room, reading.credential);
         std::set<std::string> users;
         if (list) users = list->users();
+        // It may just have been fetched.
+        reading.cache.members_changed(part.row.key);
         co_return users;
     }
 
