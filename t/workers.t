@@ -71,9 +71,13 @@ test('what one worker hears of members from the homeserver, the names of rooms s
   device.push(matrix.join({ [room]: { timeline: { events: [matrix.message('behind a gap')], limited: true, prev_batch: 'b' } } }));
   await device.stored();
   assert.deepEqual(await names(), ['Bob', 'Bob']);
+  const listing = await s.sessionOn(other, device);
+  await listing.sync({ room_list: { filters: { room_name_like: 'bob' } } });
   const page = (await (await s.sessionOn(one, device)).sync({ room_members: { room_id: room, p: { since: '1' } } })).room_members;
   assert.deepEqual(page.events.map(({ content }) => content.displayname).sort(), ['Alice', 'Robert']);
   await until(async () => (await names()).every((name) => name === 'Robert'));
+  device.push(matrix.join({ [room]: matrix.more(matrix.message('hello')) }));
+  assert.deepEqual((await listing.sync({}, { timeout: 20_000 })).room_list.rooms, [{ room_id: room, listed: false }]);
 });
 
 for (const which of ['polls', 'does not poll']) {

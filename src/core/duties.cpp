@@ -109,7 +109,7 @@ void Service::Impl::members_fetched(RoomKey room) {
 }
 
 void Service::Impl::doubt_views(RoomKey room) {
-    worker.cache.members_changed(room);
+    worker.cache.redacted({room});
     for (auto& [key, served] : devices) served->device.views().doubt(room);
 }
 

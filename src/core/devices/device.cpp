@@ -108,6 +108,10 @@ void Device::apply(News news) {
         if (entry.redacts || entry.gap) redacted.insert(entry.room_key);
         if (entry.members) cache_.members_changed(entry.room_key);
     }
+    for (const RoomRow& row : news.rooms) {
+        // Rows may be ahead of the log: what redacts comes with a later part of it.
+        if (row.members > news.to) redacted.insert(row.key);
+    }
     cache_.redacted(redacted);
     for (const RoomRow& row : news.rooms) {
         if (row.members > end_) cache_.members_changed(row.key);
@@ -148,17 +152,21 @@ void Device::keep(const RoomRow& row) {
     if (kept.key && kept.seq >= row.seq) return;
     if (kept.key) rooms_by_seq_.erase({kept.seq, &kept});
     if (kept.key && kept.key != row.key) views_->forget(kept.key);
+    Position members = row.members;
+    if (kept.key == row.key) members = std::max(members, views_->take_doubt(row.key) ? row.seq : kept.members);
     kept = row;
+    kept.members = members;
     rooms_by_seq_.emplace(kept.seq, &kept);
     views_->changed(kept);
     listed_ = std::max(listed_, row.listed);
 }
 
-/// Rows as they were read. Those that are ahead of end() come after redactions that this worker has not heard of yet.
+/// Rows as they were read. Those whose members are ahead of end(), as they are after redactions, come after some that this worker has not
+/// heard of yet.
 void Device::keep(const std::vector<RoomRow>& rows) {
     std::set<RoomKey> ahead;
     for (const RoomRow& row : rows) {
-        if (row.seq > end_) ahead.insert(row.key);
+        if (row.members > end_) ahead.insert(row.key);
     }
     cache_.redacted(ahead);
     for (const RoomRow& row : rows) keep(row);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "core/classic/answer.hpp"
 #include "core/matrix/casefold.hpp"
@@ -304,12 +305,19 @@ void RoomViews::forget() {
 }
 
 void RoomViews::doubt(RoomKey room) {
+    ++doubts_;
     auto kept = rooms_.find(room);
     if (kept == rooms_.end()) return;
-    kept->second.doubts = ++doubts_;
+    kept->second.doubts = doubts_;
+    kept->second.doubted = true;
     kept->second.made.reset();
     move(*kept->second.row);
     changed(*kept->second.row);
+}
+
+bool RoomViews::take_doubt(RoomKey room) {
+    auto kept = rooms_.find(room);
+    return kept != rooms_.end() && std::exchange(kept->second.doubted, false);
 }
 
 std::uint64_t RoomViews::doubts(RoomKey room) const {
@@ -319,7 +327,7 @@ std::uint64_t RoomViews::doubts(RoomKey room) const {
 
 void RoomViews::look(const RoomRow& row, const UserId& user) {
     if (unlooked_.erase(&row) == 0) return;
-    Kept& kept = rooms_.try_emplace(row.key, Kept{nullptr, {}, doubts_, {}}).first->second;
+    Kept& kept = rooms_.try_emplace(row.key, Kept{nullptr, {}, doubts_, false, {}}).first->second;
     kept.row = &row;
     kept.look = look_at(row, user);
     move(row);

@@ -55,6 +55,8 @@ class RoomViews {
     void forget();
     /// More is known of the room's members than the device's log tells.
     void doubt(RoomKey room);
+    /// Whether it was doubted since the last call: what comes next of the room brings that, too.
+    bool take_doubt(RoomKey room);
 
     /// What stands between the rooms and a list of them: what has changed since it was last computed.
     struct Behind {
@@ -100,6 +102,7 @@ class RoomViews {
         const RoomRow* row = nullptr;
         RoomLook look;
         std::uint64_t doubts;
+        bool doubted;
         std::optional<Made> made;
     };
     struct Order {
