@@ -42,7 +42,7 @@ START_TEST(what_was_stored_before_a_redaction_is_read_again) {
     Cached world;
     const StoredEvent event = world.message(kRoom);
     const RoomCache::Moment before = world.cache.moment();
-    world.cache.redacted({kOther});
+    world.cache.redacted({kRoom});
     world.put(event, before);
     ck_assert(world.reads(event.ref));
     ck_assert(!world.reads(event.ref));
@@ -50,6 +50,12 @@ START_TEST(what_was_stored_before_a_redaction_is_read_again) {
     ck_assert(!world.reads(event.ref));
     world.cache.redacted({kRoom});
     ck_assert(world.reads(event.ref));
+    ck_assert(!world.reads(event.ref));
+    const StoredEvent another = world.message(kRoom);
+    const RoomCache::Moment now = world.cache.moment();
+    world.cache.redacted({kOther});
+    world.put(another, now);
+    ck_assert(!world.reads(another.ref));
     const RoomCache::Moment later = world.cache.moment();
     world.cache.clear();
     world.put(event, later);

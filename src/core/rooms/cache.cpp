@@ -8,6 +8,8 @@ namespace {
 
 /// Around the bytes that can be counted: nodes, pointers, allocations.
 constexpr std::size_t kOverhead = 128;
+/// Rooms whose last redaction is remembered.
+constexpr std::size_t kMostRedacted = 50'000;
 
 std::size_t bytes_of(const StoredEvent& event) {
     return sizeof event + kOverhead + event.event_id.value.size() + event.type.size() + event.sender.value.size() + event.body.size();
@@ -39,8 +41,9 @@ Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<Even
     std::map<EventRef, EventPtr> found;
     std::vector<EventRef> missing;
     for (EventRef ref : refs) {
-        if (EventPtr* event = events_.get(ref)) {
-            found.emplace(ref, *event);
+        const Cached* kept = events_.get(ref);
+        if (kept && is_current(*kept->event, kept->at)) {
+            found.emplace(ref, kept->event);
         } else {
             missing.push_back(ref);
         }
@@ -57,7 +60,7 @@ Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::read_events(std::vector
     std::map<EventRef, EventPtr> found;
     for (StoredEvent& event : read) {
         auto shared = std::make_shared<const StoredEvent>(std::move(event));
-        if (moment() == before) events_.put(shared->ref, shared, bytes_of(*shared));
+        put(shared, before);
         found.emplace(shared->ref, std::move(shared));
     }
     co_return found;
@@ -122,18 +125,27 @@ void RoomCache::report(Status& status) const {
 }
 
 void RoomCache::put(std::vector<StoredEvent> events, Moment before) {
-    if (moment() != before) return;
-    for (StoredEvent& event : events) {
-        auto shared = std::make_shared<const StoredEvent>(std::move(event));
-        events_.put(shared->ref, shared, bytes_of(*shared));
-    }
+    for (StoredEvent& event : events) put(std::make_shared<const StoredEvent>(std::move(event)), before);
+}
+
+void RoomCache::put(const EventPtr& event, Moment before) {
+    if (is_current(*event, before)) events_.put(event->ref, Cached{event, before}, bytes_of(*event));
+}
+
+bool RoomCache::is_current(const StoredEvent& event, Moment at) const {
+    if (at < cleared_) return false;
+    auto redacted = redacted_.find(event.room);
+    return redacted == redacted_.end() || at >= redacted->second;
 }
 
 void RoomCache::redacted(const std::set<RoomKey>& rooms) {
     if (rooms.empty()) return;
     forget_event_reads();
-    events_.erase_if([&](const EventPtr& event) { return rooms.contains(event->room); });
-    for (RoomKey room : rooms) members_changed(room);
+    if (redacted_.size() > kMostRedacted) forget_events();
+    for (RoomKey room : rooms) {
+        redacted_[room] = event_changes_;
+        members_changed(room);
+    }
 }
 
 void RoomCache::members_changed(RoomKey room) {
@@ -144,8 +156,14 @@ void RoomCache::members_changed(RoomKey room) {
 void RoomCache::clear() {
     forget_event_reads();
     forget_member_reads();
-    events_.clear();
+    forget_events();
     members_.clear();
+}
+
+void RoomCache::forget_events() {
+    cleared_ = event_changes_;
+    events_.clear();
+    redacted_.clear();
 }
 
 void RoomCache::forget_event_reads() {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -32,7 +33,7 @@ class RoomCache {
     /// Newest known; those that are not known are not in it.
     Task<std::map<std::string, Member>> members(RoomKey room, std::vector<std::string> users);
 
-    /// Events as they were after what a moment was before: they are not kept if any event has been redacted since.
+    /// Events as they were after what a moment was before: those are not kept in whose rooms something has been redacted since.
     using Moment = std::uint64_t;
     Moment moment() const { return event_changes_; }
     void put(std::vector<StoredEvent> events, Moment before);
@@ -47,21 +48,32 @@ class RoomCache {
   private:
     using MemberName = std::pair<RoomKey, std::string>;
 
+    struct Cached {
+        EventPtr event;
+        Moment at;
+    };
+
     Task<std::map<EventRef, EventPtr>> read_events(std::vector<EventRef> refs);
     Task<std::map<MemberName, Member>> read_members(std::vector<MemberName> names);
+    void put(const EventPtr& event, Moment before);
+    /// Whether nothing in its room has been redacted since.
+    bool is_current(const StoredEvent& event, Moment at) const;
+    void forget_events();
     void forget_event_reads();
     void forget_member_reads();
 
     RoomStore& store_;
     SharedLookup<EventRef, EventPtr> event_reads_;
     SharedLookup<MemberName, Member> member_reads_;
-    Lru<EventRef, EventPtr> events_;
+    Lru<EventRef, Cached> events_;
     Lru<StateKey, StatePtr> states_;
     Lru<RoomKey, std::map<std::string, Member>> members_;
     CacheStatus used_events_;  ///< hits and misses; likewise the next two
     CacheStatus used_states_;
     CacheStatus used_members_;
-    std::uint64_t event_changes_ = 0;   ///< what was read before the last one may be old
+    Moment event_changes_ = 0;  ///< what was read before the last one may be old
+    Moment cleared_ = 0;        ///< none of before is kept
+    std::unordered_map<RoomKey, Moment> redacted_;
     std::uint64_t member_changes_ = 0;  ///< likewise
 };
 

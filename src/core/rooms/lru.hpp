@@ -32,10 +32,6 @@ class Lru {
     std::size_t size() const { return items_.size(); }
     std::size_t bytes() const { return bytes_; }
     void clear() { items_.clear(); }
-    template <class Predicate>
-    void erase_if(Predicate&& predicate) {
-        std::erase_if(items_, [&](const auto& item) { return predicate(item.second->value); });
-    }
 
   private:
     struct Item : CacheBudget::Spender {
