@@ -63,6 +63,20 @@ START_TEST(what_was_stored_before_a_redaction_is_read_again) {
 }
 END_TEST
 
+START_TEST(all_is_read_again_where_too_many_rooms_had_redactions) {
+    Cached world;
+    const StoredEvent event = world.message(kRoom);
+    world.put(event, world.cache.moment());
+    std::set<RoomKey> rooms;
+    for (std::int64_t room = 1000; room < 51'001; ++room) rooms.insert(RoomKey{room});
+    world.cache.redacted(rooms);
+    ck_assert(!world.reads(event.ref));
+    world.cache.redacted({kOther});
+    ck_assert(world.reads(event.ref));
+    ck_assert(!world.reads(event.ref));
+}
+END_TEST
+
 START_TEST(members_that_change_are_no_redaction) {
     Cached world;
     const StoredEvent event = world.message(kRoom);
@@ -74,4 +88,4 @@ START_TEST(members_that_change_are_no_redaction) {
 END_TEST
 
 MATRIX_SYNC_SUITE("room cache", what_is_put_is_not_read, what_was_stored_before_a_redaction_is_read_again,
-                  members_that_change_are_no_redaction)
+                  all_is_read_again_where_too_many_rooms_had_redactions, members_that_change_are_no_redaction)
