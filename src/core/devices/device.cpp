@@ -152,10 +152,11 @@ void Device::keep(const RoomRow& row) {
     if (kept.key && kept.seq >= row.seq) return;
     if (kept.key) rooms_by_seq_.erase({kept.seq, &kept});
     if (kept.key && kept.key != row.key) views_->forget(kept.key);
-    Position members = row.members;
-    if (kept.key == row.key) members = std::max(members, views_->take_doubt(row.key) ? row.seq : kept.members);
+    // What a fetched list says of heroes comes as the summary does.
+    Position summary = row.summary_changed;
+    if (kept.key == row.key) summary = std::max(summary, views_->take_doubt(row.key) ? row.seq : kept.summary_changed);
     kept = row;
-    kept.members = members;
+    kept.summary_changed = summary;
     rooms_by_seq_.emplace(kept.seq, &kept);
     views_->changed(kept);
     listed_ = std::max(listed_, row.listed);
