@@ -340,7 +340,11 @@ Task<void> Poller::refused(const Credential& credential, Exchange& exchange) {
     worker_.log(LogLevel::info, name() + ": the homeserver refuses an access token, which ends what it is used for: " + why.errcode);
     std::string token = credential.access_token;
     std::erase_if(credentials_, [&](const Credential& known) { return known.access_token == token; });
-    device_.changed().notify();
+    // Last: whoever is told may at once ask another worker, which asks the database.
+    struct Told {
+        Signal& signal;
+        ~Told() { signal.notify(); }
+    } told{device_.changed()};
     co_await worker_.access.refuse(std::move(token), std::move(why));
 }
 
