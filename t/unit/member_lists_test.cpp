@@ -172,6 +172,7 @@ START_TEST(a_fetched_list_that_says_something_new_is_told_of) {
     ck_assert_int_eq(fetched(), 0);
     // It breaks off when some of it has been stored.
     std::vector<Event> many;
+    many.reserve(3500);
     for (int i = 0; i < 3500; ++i) many.push_back(member_event("$m" + std::to_string(i), "@m" + std::to_string(i) + ":w"));
     const std::string whole = chunk(many);
     lists.homeserver->answers[kTarget] = {200, whole.substr(0, whole.size() - 1)};
