@@ -7,7 +7,8 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { test, assert } = require('./lib/tap');
-const { Nginx, freePort } = require('./lib/nginx');
+const { Nginx } = require('./lib/nginx');
+const { freePort } = require('./lib/port');
 const { dir } = require('./lib/dir');
 
 const top = path.join(__dirname, '..');

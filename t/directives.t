@@ -7,7 +7,8 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test, assert, before } = require('./lib/tap');
 const { dir } = require('./lib/dir');
-const { Nginx, freePort, so } = require('./lib/nginx');
+const { Nginx, so } = require('./lib/nginx');
+const { freePort } = require('./lib/port');
 
 const nginx = new Nginx();
 before(async () => { nginx.port = await freePort(); });
@@ -110,12 +111,14 @@ for (const name of fs.existsSync(examples) ? fs.readdirSync(examples).filter((ea
     if (!fs.existsSync(key)) {
       execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=x', '-keyout', key, '-out', certificate], { stdio: 'ignore' });
     }
-    let port = await freePort();
-    let text = fs.readFileSync(path.join(examples, name), 'utf8')
+    const example = fs.readFileSync(path.join(examples, name), 'utf8');
+    const ports = {};
+    for (const [listen] of example.matchAll(/listen\s+[^;\s]+/g)) ports[listen] ??= await freePort();
+    let text = example
       .replace(/load_module\s+[^;]*matrix_sync[^;]*;/, `load_module ${so};`)
       .replace(/(ssl_certificate|proxy_ssl_trusted_certificate|ssl_trusted_certificate)(\s+)[^;]+;/g, `$1$2${certificate};`)
       .replace(/ssl_certificate_key(\s+)[^;]+;/g, `ssl_certificate_key$1${key};`)
-      .replace(/listen(\s+)[^;\s]+([^;]*);/g, (all_, space, rest) => `listen${space}127.0.0.1:${port++}${rest};`)
+      .replace(/listen\s+[^;\s]+/g, (listen) => `listen 127.0.0.1:${ports[listen]}`)
       .replace(/^\s*(pid|error_log|user)\s[^;]*;/gm, '');
     if (!/load_module/.test(text)) text = `load_module ${so};\n${text}`;
     if (!/events\s*\{/.test(text)) text += '\nevents {}\n';

@@ -6,7 +6,7 @@ const http2 = require('node:http2');
 const { test, assert, until } = require('./lib/tap');
 const { stage } = require('./lib/stage');
 const { path } = require('./lib/client');
-const { freePort } = require('./lib/nginx');
+const { freePort } = require('./lib/port');
 const matrix = require('./lib/matrix');
 
 let tls, port;

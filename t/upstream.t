@@ -7,7 +7,7 @@ const { test, assert, until } = require('./lib/tap');
 const path = require('node:path');
 const { Stage, stage } = require('./lib/stage');
 const { dir } = require('./lib/dir');
-const { freePort } = require('./lib/nginx');
+const { freePort } = require('./lib/port');
 const matrix = require('./lib/matrix');
 
 let tls, dead;

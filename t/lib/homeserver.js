@@ -12,6 +12,7 @@ const path = require('node:path');
 const { Readable } = require('node:stream');
 const { pipeline } = require('node:stream/promises');
 const { dir: home } = require('./dir');
+const { freePort } = require('./port');
 const { until } = require('./tap');
 
 const server_name = 'hs.test';
@@ -118,7 +119,8 @@ class Homeserver {
 
   heal() { this.faults = []; }
 
-  async listen(where = { host: '127.0.0.1', port: this.port || 0 }, tls = null) {
+  async listen(where, tls = null) {
+    where ??= { host: '127.0.0.1', port: (this.port ??= await freePort()) };
     const server = tls ? https.createServer(tls) : http.createServer();
     server.keepAliveTimeout = 60_000;
     server.on('request', (request, response) => this.serve(request, response).catch((error) => {
@@ -132,7 +134,6 @@ class Homeserver {
     server.listen(where);
     await once(server, 'listening');
     if (where.path) fs.chmodSync(where.path, 0o777);
-    else if (!tls) this.port = server.address().port;
     this.server = server;
     return server;
   }

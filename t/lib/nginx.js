@@ -8,22 +8,12 @@ const fs = require('node:fs');
 const net = require('node:net');
 const path = require('node:path');
 const { dir: home, atExit } = require('./dir');
+const { freePort } = require('./port');
 const { until } = require('./tap');
 
 const binary = process.env.NGINX || '/usr/sbin/nginx';
 const so = path.resolve(process.env.MATRIX_SYNC_MODULE || path.join(__dirname, '../../build/ngx_http_matrix_sync_module.so'));
 const sanitized = Boolean(process.env.SANITIZE);
-
-/** A port that nothing listens on now. */
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer().on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 function environment(reports) {
   if (!sanitized) return process.env;
@@ -277,4 +267,4 @@ function title(pid) {
   }
 }
 
-module.exports = { Nginx, freePort, kill, so };
+module.exports = { Nginx, kill, so };

@@ -8,7 +8,7 @@ const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
 const { dir: home, atExit } = require('./dir');
-const { freePort } = require('./nginx');
+const { freePort } = require('./port');
 const { until, after, onFailure } = require('./tap');
 
 const top = path.join(__dirname, '../..');
