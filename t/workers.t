@@ -56,6 +56,28 @@ test('rule 1: first requests on both workers at once: one first poll', async () 
   assert.deepEqual(devices.map((device) => device.overlaps), devices.map(() => 0));
 });
 
+test('what one worker stored before another knew the device: a redaction, a member\'s new name; that one shows them, whatever it remembers', async () => {
+  const [remembers, stores] = s.nginx.workerPids();
+  const [first, second] = [s.homeserver.device(), s.homeserver.device()];
+  const room = matrix.roomId();
+  const message = matrix.message('old words');
+  const named = (displayname) => matrix.member(message.sender, 'join', { content: { membership: 'join', displayname } });
+  const shownOn = async (pid, device) => JSON.stringify((await (await s.sessionOn(pid, device)).sync({ room: { room_id: room } })).room);
+  for (const device of [first, second]) {
+    const whole = matrix.room(device.user_id, [message]);
+    whole.state.events.push(named('Old Name'));
+    device.initial = matrix.join({ [room]: whole });
+  }
+  const old = /old words.*Old Name|Old Name.*old words/;
+  assert.match(await shownOn(remembers, first), old);
+  assert.match(await shownOn(stores, second), old);
+  second.push(matrix.join({ [room]: matrix.more(matrix.event({ type: 'm.room.redaction', redacts: message.event_id }), named('New Name')) }));
+  await second.stored();
+  const shown = await shownOn(remembers, second);
+  assert.match(shown, /New Name/);
+  assert.doesNotMatch(shown, /old words|Old Name/);
+});
+
 test('what one worker hears of members from the homeserver, the names of rooms say in the other, too', async () => {
   const device = s.homeserver.device();
   const room = matrix.roomId();

@@ -113,6 +113,14 @@ void Service::Impl::doubt_views(RoomKey room) {
     for (auto& [key, served] : devices) served->device.views().doubt(room);
 }
 
+/// Many may be told of at once, and each is looked for in every device.
+Task<void> Service::Impl::doubt_one_by_one() {
+    while (!doubtful.empty()) {
+        doubt_views(doubtful.extract(doubtful.begin()).value());
+        co_await loop_pause(worker.loop);
+    }
+}
+
 /// Notifications get lost, and owners die without a word.
 Task<void> Service::Impl::look_after_followed() {
     for (;;) {
@@ -175,7 +183,9 @@ void Service::Impl::told(std::string_view message) {
     }
     if (what == "members") {
         RoomKey room{words.number()};
-        if (words.number() != worker.self.value) doubt_views(room);
+        if (words.number() == worker.self.value) return;
+        doubtful.insert(room);
+        if (!doubting.running()) doubting.start(doubt_one_by_one());
         return;
     }
     DeviceKey device{words.number()};

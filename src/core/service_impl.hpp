@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -75,6 +76,7 @@ struct Service::Impl : WorkerStore::Mail {
     void end_wait(DeviceKey device);
     void members_fetched(RoomKey room);
     void doubt_views(RoomKey room);
+    Task<void> doubt_one_by_one();
 
     Task<void> housekeeping();
     Task<void> write_used();
@@ -100,7 +102,9 @@ struct Service::Impl : WorkerStore::Mail {
     SeldomLine statement_failed{worker.loop, worker.log};
     SeldomLine request_failed{worker.loop, worker.log};
     SeldomLine housekeeping_failed{worker.loop, worker.log};
+    std::set<RoomKey> doubtful;  ///< whose views are still to be taken back
     Job keeping;
+    Job doubting;
     Job following;
     Job pruning;
 };

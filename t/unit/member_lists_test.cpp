@@ -22,6 +22,21 @@ std::string chunk(const std::vector<Event>& events) {
     return R"({"before":[{"chunk":[1]}],"chunk":[)" + text + R"(],"after":1})";
 }
 
+/// Members are stored only after some turns of the loop.
+class SlowRooms : public PostgresRooms {
+  public:
+    SlowRooms(Loop& loop, Database& database) : PostgresRooms(database), loop_(loop) {}
+    int turns = 0;
+
+    Task<std::vector<RoomKey>> store_members(std::vector<RoomMembers> rooms, std::int64_t asked) override {
+        for (int i = 0; i < turns; ++i) co_await loop_pause(loop_);
+        co_return co_await PostgresRooms::store_members(std::move(rooms), asked);
+    }
+
+  private:
+    Loop& loop_;
+};
+
 struct Lists : MemberStorage {
     explicit Lists(std::size_t most = 1000) : budget(most * MemberLists::kMemberBytes) {
         homeserver = std::make_shared<FakeHomeserver>();
@@ -38,9 +53,9 @@ struct Lists : MemberStorage {
             looking(room, id), [this] { loop.turn(); }, 100'000);
     }
     /// What the look failed with: "status errcode".
-    std::string trouble(RoomKey room) {
+    std::string trouble(RoomKey room, const std::string& id = "!r:world") {
         try {
-            look(room);
+            look(room, id);
         } catch (const MatrixError& error) {
             return std::to_string(error.status) + " " + error.errcode;
         }
@@ -49,7 +64,7 @@ struct Lists : MemberStorage {
     void answer(const std::vector<Event>& events) { homeserver->answers[kTarget] = {200, chunk(events)}; }
 
     FakeLoop loop;
-    PostgresRooms rooms{watched};
+    SlowRooms rooms{loop, watched};
     CacheBudget budget;
     int news = 0;
     MemberLists lists{loop, rooms, budget, [this](RoomKey) { ++news; }};
@@ -171,14 +186,25 @@ START_TEST(a_fetched_list_that_says_something_new_is_told_of) {
     lists.homeserver->answers[kTarget] = {403, "{}"};
     ck_assert_int_eq(fetched(), 0);
     // It breaks off when some of it has been stored.
-    std::vector<Event> many;
-    many.reserve(3500);
-    for (int i = 0; i < 3500; ++i) many.push_back(member_event("$m" + std::to_string(i), "@m" + std::to_string(i) + ":w"));
-    const std::string whole = chunk(many);
+    auto many = [](const std::string& name, int count) {
+        std::vector<Event> events;
+        for (int i = 0; i < count; ++i) events.push_back(member_event("$" + name + std::to_string(i), "@m" + std::to_string(i) + ":w"));
+        return chunk(events);
+    };
+    const std::string whole = many("r", 3500);
     lists.homeserver->answers[kTarget] = {200, whole.substr(0, whole.size() - 1)};
     lists.homeserver->at_once = 10'000;
     assert_text(lists.trouble(room), "502 M_UNKNOWN");
     ck_assert_int_eq(lists.news, 3);
+    // And when some of it is being stored.
+    lists.rooms.turns = 100;
+    const RoomKey other = lists.room("!s:world");
+    const std::string part = many("s", 1500);
+    lists.homeserver->answers["/_matrix/client/v3/rooms/%21s%3Aworld/members"] = {200, part.substr(0, part.size() - 1)};
+    lists.homeserver->at_once = part.size();
+    assert_text(lists.trouble(other, "!s:world"), "502 M_UNKNOWN");
+    ck_assert_int_eq(lists.news, 4);
+    ck_assert(complete(lists.members.member_list(other)).version > 0);
 }
 END_TEST
 

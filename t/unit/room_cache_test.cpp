@@ -18,14 +18,41 @@ struct Cached : RoomWorld {
         events.push_back(std::move(event));
         cache.put(std::move(events), before);
     }
-    bool reads(EventRef ref) {
+    bool reads(EventRef ref, RoomCache::Moment since = 0) {
         const int before = store.queries;
         std::vector<EventRef> refs = {ref};
-        auto found = run(cache.events(std::move(refs)));
+        auto found = run(cache.events(std::move(refs), since));
         ck_assert(found.contains(ref));
         return store.queries != before;
     }
+    bool reads(const std::string& member, RoomCache::Moment since = 0) {
+        const int before = store.queries;
+        std::vector<std::string> users = {member};
+        auto found = run(cache.members(row("!a:hs").key, std::move(users), since));
+        ck_assert(found.contains(member));
+        return store.queries != before;
+    }
 };
+
+/// What is read comes when `answered` is notified.
+struct SlowRooms : MemoryRooms {
+    explicit SlowRooms(FakeLoop& loop) : answered(loop) {}
+
+    Task<std::vector<StoredEvent>> events(std::vector<EventRef> refs) override {
+        ++queries;
+        co_await answered.wait();
+        std::vector<StoredEvent> found;
+        for (EventRef ref : refs) found.push_back(stored.at(ref));
+        co_return found;
+    }
+
+    Signal answered;
+};
+
+Task<void> read(RoomCache& cache, EventRef ref, RoomCache::Moment since) {
+    std::vector<EventRef> refs = {ref};
+    co_await cache.events(std::move(refs), since);
+}
 
 }  // namespace
 
@@ -87,5 +114,72 @@ START_TEST(members_that_change_are_no_redaction) {
 }
 END_TEST
 
+START_TEST(what_is_not_as_late_as_was_asked_for_is_read_again) {
+    Cached world;
+    const StoredEvent event = world.message(kRoom);
+    world.put(event, world.cache.moment());
+    const RoomCache::Moment since = world.cache.begin();
+    ck_assert(!world.reads(event.ref));
+    ck_assert(world.reads(event.ref, since));
+    ck_assert(!world.reads(event.ref, since));
+    ck_assert(!world.reads(event.ref));
+}
+END_TEST
+
+START_TEST(members_that_are_not_as_late_as_was_asked_for_are_read_again) {
+    Cached world;
+    const std::string alice = "@alice:hs";
+    world.member("!a:hs", alice, "Alice");
+    ck_assert(world.reads(alice));
+    ck_assert(!world.reads(alice));
+    const RoomCache::Moment since = world.cache.begin();
+    ck_assert(!world.reads(alice));
+    ck_assert(world.reads(alice, since));
+    ck_assert(!world.reads(alice, since));
+    ck_assert(!world.reads(alice));
+}
+END_TEST
+
+START_TEST(members_are_as_late_as_when_they_were_asked_for) {
+    Cached world;
+    const std::string alice = "@alice:hs";
+    world.member("!a:hs", alice, "Alice");
+    RoomCache::Moment since = 0;
+    world.store.read_members = [&] { since = world.cache.begin(); };
+    ck_assert(world.reads(alice));
+    world.store.read_members = [] {};
+    ck_assert(!world.reads(alice));
+    ck_assert(world.reads(alice, since));
+    ck_assert(!world.reads(alice, since));
+}
+END_TEST
+
+START_TEST(a_read_that_is_under_way_is_not_shared_by_who_asks_for_later) {
+    FakeLoop loop;
+    SlowRooms store(loop);
+    CacheBudget budget{1024 * 1024};
+    RoomCache cache{loop, store, budget};
+    const EventRef ref{1};
+    store.stored[ref] = {ref, EventId{"$1"}, kRoom, "m.room.message", std::nullopt, UserId{"@me:hs"}, 1, "{}"};
+    std::vector<std::unique_ptr<Job>> jobs;
+    auto ask = [&](RoomCache::Moment since) {
+        jobs.push_back(std::make_unique<Job>());
+        jobs.back()->start(read(cache, ref, since));
+        return store.queries;
+    };
+    ck_assert_int_eq(ask(0), 1);
+    ck_assert_int_eq(ask(0), 1);
+    const RoomCache::Moment since = cache.begin();
+    ck_assert_int_eq(ask(since), 2);
+    ck_assert_int_eq(ask(0), 2);
+    store.answered.notify();
+    loop.settle();
+    for (const auto& job : jobs) ck_assert(!job->running());
+    ck_assert_int_eq(ask(since), 2);
+}
+END_TEST
+
 MATRIX_SYNC_SUITE("room cache", what_is_put_is_not_read, what_was_stored_before_a_redaction_is_read_again,
-                  all_is_read_again_where_too_many_rooms_had_redactions, members_that_change_are_no_redaction)
+                  all_is_read_again_where_too_many_rooms_had_redactions, members_that_change_are_no_redaction,
+                  what_is_not_as_late_as_was_asked_for_is_read_again, members_that_are_not_as_late_as_was_asked_for_are_read_again,
+                  members_are_as_late_as_when_they_were_asked_for, a_read_that_is_under_way_is_not_shared_by_who_asks_for_later)

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "core/matrix/content.hpp"
-#include "core/rooms/cache.hpp"
 #include "core/rooms/views.hpp"
 #include "core/shared_work.hpp"
 
@@ -32,6 +31,7 @@ Device::Device(Loop& loop, LogStore& logs, RoomStore& rooms, RoomCache& cache, C
       logs_(logs),
       room_store_(rooms),
       cache_(cache),
+      heard_since_(cache.begin()),
       changed_(loop),
       typing_(loop, [this] { changed_.notify(); }),
       end_(row.end),
@@ -126,7 +126,7 @@ void Device::apply(News news) {
     if (news.key_counts) key_counts_ = news.key_counts;
     whole_ = whole_ || news.whole;
     // Between, the log has been pruned, of redactions too.
-    if (news.from > end_) cache_.clear();
+    if (news.from > end_) heard_since_ = cache_.begin();
     end_ = std::max(end_, news.to);
     news.rooms.clear();  // those that somebody looks at are kept above
     tail_.add(std::move(news));
@@ -141,7 +141,7 @@ void Device::restart(const DeviceRow& row, const std::vector<Entry>& typing) {
     key_counts_.reset();
     forget_rooms();
     // What was redacted since this worker last looked is not told any more.
-    if (row.end > end_) cache_.clear();
+    heard_since_ = cache_.begin();
     whole_ = row.whole;
     end_ = last_to_device_ = last_device_list_ = last_account_data_ = row.end;
     changed_.notify();
@@ -261,6 +261,14 @@ void Device::keep_entries(RoomKey room, const std::vector<Entry>& entries, Posit
     if (to > end_) return;
     tail_.keep(room, entries, to);
     count(bytes());
+}
+
+Task<std::map<EventRef, RoomCache::EventPtr>> Device::read_events(std::vector<EventRef> refs) {
+    return cache_.events(std::move(refs), heard_since_);
+}
+
+Task<std::map<std::string, Member>> Device::read_members(RoomKey room, std::vector<std::string> users) {
+    return cache_.members(room, std::move(users), heard_since_);
 }
 
 Task<std::shared_ptr<const std::set<std::string>>> Device::ignored_users() {

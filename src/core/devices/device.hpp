@@ -12,6 +12,7 @@
 
 #include "core/devices/tail.hpp"
 #include "core/devices/typing.hpp"
+#include "core/rooms/cache.hpp"
 #include "core/rooms/cache_budget.hpp"
 #include "matrix_sync/error.hpp"
 #include "matrix_sync/homeserver.hpp"
@@ -24,7 +25,6 @@
 namespace matrix_sync {
 
 struct Settings;
-class RoomCache;
 class RoomViews;
 template <class T>
 class SharedWork;
@@ -86,6 +86,11 @@ class Device : private CacheBudget::Spender {
     std::vector<Entry> kept_entries(const std::set<RoomKey>& rooms, Position to, std::size_t most) const;
     /// A room's newest entries up to `to`, newest first, as the store gave them.
     void keep_entries(RoomKey room, const std::vector<Entry>& entries, Position to);
+    /// By ref; those that do not exist are not in it. What is in the worker's memory from before it heard of this log is read again: nobody
+    /// has told it what was redacted, or who was renamed.
+    Task<std::map<EventRef, RoomCache::EventPtr>> read_events(std::vector<EventRef> refs);
+    /// Likewise, newest known.
+    Task<std::map<std::string, Member>> read_members(RoomKey room, std::vector<std::string> users);
     /// m.ignored_user_list, as it is now.
     Task<std::shared_ptr<const std::set<std::string>>> ignored_users();
 
@@ -112,6 +117,7 @@ class Device : private CacheBudget::Spender {
     LogStore& logs_;
     RoomStore& room_store_;
     RoomCache& cache_;
+    RoomCache::Moment heard_since_;  ///< all that the log has said from then on
     Signal changed_;
     Typing typing_;
     Position end_;

@@ -1,5 +1,7 @@
 #include "core/rooms/cache.hpp"
 
+#include <algorithm>
+
 #include "matrix_sync/error.hpp"
 
 namespace matrix_sync {
@@ -37,13 +39,19 @@ RoomCache::RoomCache(Loop& loop, RoomStore& store, CacheBudget& budget)
       states_(budget),
       members_(budget) {}
 
-Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<EventRef> refs) {
+RoomCache::Moment RoomCache::begin() {
+    forget_event_reads();
+    member_reads_.forget();
+    return changes_;
+}
+
+Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<EventRef> refs, Moment since) {
     std::map<EventRef, EventPtr> found;
     std::vector<EventRef> missing;
     for (EventRef ref : refs) {
-        const Cached* kept = events_.get(ref);
-        if (kept && is_current(*kept->event, kept->at)) {
-            found.emplace(ref, kept->event);
+        const Cached<EventPtr>* kept = events_.get(ref);
+        if (kept && kept->at >= since && is_current(*kept->value, kept->at)) {
+            found.emplace(ref, kept->value);
         } else {
             missing.push_back(ref);
         }
@@ -55,12 +63,12 @@ Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::events(std::vector<Even
 }
 
 Task<std::map<EventRef, RoomCache::EventPtr>> RoomCache::read_events(std::vector<EventRef> refs) {
-    const Moment before = moment();
+    const Moment at = moment();
     std::vector<StoredEvent> read = co_await store_.events(std::move(refs));
     std::map<EventRef, EventPtr> found;
     for (StoredEvent& event : read) {
         auto shared = std::make_shared<const StoredEvent>(std::move(event));
-        put(shared, before);
+        put(shared, at);
         found.emplace(shared->ref, std::move(shared));
     }
     co_return found;
@@ -81,10 +89,10 @@ Task<RoomCache::StatePtr> RoomCache::state(StateKey key) {
     co_return shared;
 }
 
-Task<std::map<std::string, Member>> RoomCache::members(RoomKey room, std::vector<std::string> users) {
+Task<std::map<std::string, Member>> RoomCache::members(RoomKey room, std::vector<std::string> users, Moment since) {
     std::map<std::string, Member> found;
     std::vector<MemberName> missing;
-    const auto* kept = members_.get(room);
+    const RoomMembers* kept = kept_members(room, since);
     for (std::string& user : users) {
         auto member = kept ? kept->find(user) : decltype(kept->end()){};
         if (kept && member != kept->end()) {
@@ -103,17 +111,19 @@ Task<std::map<std::string, Member>> RoomCache::members(RoomKey room, std::vector
 
 /// All of one room.
 Task<std::map<RoomCache::MemberName, Member>> RoomCache::read_members(std::vector<MemberName> names) {
+    const Moment at = moment();
     const std::uint64_t before = member_changes_;
     const RoomKey room = names.front().first;
     std::vector<std::pair<RoomKey, Member>> read = co_await store_.members_of(std::move(names));
-    const auto* kept = members_.get(room);
-    std::map<std::string, Member> now = kept ? *kept : std::map<std::string, Member>{};
+    const Cached<RoomMembers>* kept = members_.get(room);
+    Cached<RoomMembers> now = kept ? *kept : Cached<RoomMembers>{{}, at};
+    now.at = std::min(now.at, at);
     std::map<MemberName, Member> found;
     for (auto& [of, member] : read) {
-        now[member.user.value] = member;
+        now.value[member.user.value] = member;
         found.emplace(MemberName(of, member.user.value), std::move(member));
     }
-    const std::size_t bytes = bytes_of(now);
+    const std::size_t bytes = bytes_of(now.value);
     if (member_changes_ == before) members_.put(room, std::move(now), bytes);
     co_return found;
 }
@@ -124,12 +134,19 @@ void RoomCache::report(Status& status) const {
     status.cached_members = {members_.bytes(), members_.size(), used_members_.hits, used_members_.misses};
 }
 
-void RoomCache::put(std::vector<StoredEvent> events, Moment before) {
-    for (StoredEvent& event : events) put(std::make_shared<const StoredEvent>(std::move(event)), before);
+const RoomCache::RoomMembers* RoomCache::kept_members(RoomKey room, Moment since) {
+    const Cached<RoomMembers>* kept = members_.get(room);
+    if (kept && kept->at >= since) return &kept->value;
+    members_.erase(room);
+    return nullptr;
 }
 
-void RoomCache::put(const EventPtr& event, Moment before) {
-    if (is_current(*event, before)) events_.put(event->ref, Cached{event, before}, bytes_of(*event));
+void RoomCache::put(std::vector<StoredEvent> events, Moment at) {
+    for (StoredEvent& event : events) put(std::make_shared<const StoredEvent>(std::move(event)), at);
+}
+
+void RoomCache::put(const EventPtr& event, Moment at) {
+    if (is_current(*event, at)) events_.put(event->ref, Cached<EventPtr>{event, at}, bytes_of(*event));
 }
 
 bool RoomCache::is_current(const StoredEvent& event, Moment at) const {
@@ -143,7 +160,7 @@ void RoomCache::redacted(const std::set<RoomKey>& rooms) {
     forget_event_reads();
     if (redacted_.size() > kMostRedacted) forget_events();
     for (RoomKey room : rooms) {
-        redacted_[room] = event_changes_;
+        redacted_[room] = changes_;
         members_changed(room);
     }
 }
@@ -161,13 +178,13 @@ void RoomCache::clear() {
 }
 
 void RoomCache::forget_events() {
-    cleared_ = event_changes_;
+    cleared_ = changes_;
     events_.clear();
     redacted_.clear();
 }
 
 void RoomCache::forget_event_reads() {
-    ++event_changes_;
+    ++changes_;
     event_reads_.forget();
 }
 

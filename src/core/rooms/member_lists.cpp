@@ -103,7 +103,12 @@ Task<MemberLists::ListPtr> MemberLists::bring_up(RoomKey room, std::shared_ptr<K
         } catch (const std::exception&) {
             failure = std::current_exception();
         }
-        end = co_await update(room, kept);
+        try {
+            end = co_await update(room, kept);
+        } catch (const std::exception&) {
+            fetched_(room);  // nobody knows what was stored
+            throw;
+        }
         // Also what came before it broke off.
         if (end.version != before) fetched_(room);
         if (failure) std::rethrow_exception(failure);

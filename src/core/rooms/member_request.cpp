@@ -1,5 +1,7 @@
 #include "core/rooms/member_request.hpp"
 
+#include <exception>
+#include <functional>
 #include <utility>
 
 #include "core/classic/event.hpp"
@@ -66,11 +68,9 @@ Task<void> store_some(RoomStore& store, RoomId room, std::vector<Event> members,
 }
 
 /// While some are being stored the next ones are read.
-Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, const RoomId& id, Exchange& exchange, std::int64_t asked) {
-    MembersReader members;
+Task<void> read_answer(Loop& loop, Exchange& exchange, MembersReader& members, WorkInFlight& storing,
+                       std::function<Task<void>()> store_read) {
     JsonReader json(members, kMostDepth);
-    WorkInFlight storing(loop, kMemberStoresAtOnce);
-    auto store_read = [&] { return store_some(store, id, members.take(), asked); };
     for (;;) {
         std::string_view bytes = co_await within(loop, kReadLimit, exchange.read());
         if (bytes.empty()) break;
@@ -82,7 +82,20 @@ Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, const RoomId
     // Whoever asks is or was a member: a list of nobody is none.
     if (members.none()) throw HomeserverNonsense("a member list without members");
     co_await storing.add(store_read());
+}
+
+Task<void> store_answer(Loop& loop, RoomStore& store, RoomKey room, const RoomId& id, Exchange& exchange, std::int64_t asked) {
+    MembersReader members;
+    WorkInFlight storing(loop, kMemberStoresAtOnce);
+    std::exception_ptr broken_off;
+    try {
+        co_await read_answer(loop, exchange, members, storing, [&] { return store_some(store, id, members.take(), asked); });
+    } catch (const std::exception&) {
+        broken_off = std::current_exception();
+    }
+    // Also what came before: the caller tells others whether the list is another one now.
     co_await storing.ended();
+    if (broken_off) std::rethrow_exception(broken_off);
     std::vector<std::string> listed = members.take_listed();
     co_await store.end_members(room, std::move(listed), asked);
 }

@@ -46,7 +46,7 @@ Task<SpaceState> read_space(Reading& reading, StateKey state) {
         refs.push_back(name->second);
     }
     if (refs.empty()) co_return space;
-    std::map<EventRef, RoomCache::EventPtr> events = co_await reading.cache.events(std::move(refs));
+    std::map<EventRef, RoomCache::EventPtr> events = co_await reading.device.read_events(std::move(refs));
     for (auto& [ref, event] : events) {
         RoomId& room = rooms.at(ref);
         auto child = read_space_child(event->body, room.value);

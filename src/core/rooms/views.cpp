@@ -111,7 +111,7 @@ Task<void> RoomViews::Making::read_state(Reading& reading) {
         }
     }
     Events events;
-    if (!refs.empty()) events = co_await reading.cache.events(std::move(refs));
+    if (!refs.empty()) events = co_await reading.device.read_events(std::move(refs));
     for (Room& room : rooms) {
         if (is_stripped(room.row)) {
             read_stripped_room(room, reading.device.user);

@@ -144,7 +144,7 @@ Task<Cursor> read_member_delta(Reading& reading, RoomRow row, Cursor cursor, std
     while (!rest.empty() && !delta.cut()) {
         std::span<const Seen> group = rest;
         std::vector<EventRef> refs = refs_of(group);
-        const Events events = co_await reading.cache.events(std::move(refs));
+        const Events events = co_await reading.device.read_events(std::move(refs));
         for (const Seen& one : group) {
             if (!delta.add(one, events)) break;
         }

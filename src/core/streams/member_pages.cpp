@@ -138,7 +138,7 @@ Task<PowerLevels> read_power_levels(Reading& reading, PowerRefs refs, std::strin
     for (EventRef ref : {refs.power_levels, refs.create}) {
         if (ref) wanted.push_back(ref);
     }
-    std::map<EventRef, RoomCache::EventPtr> events = co_await reading.cache.events(std::move(wanted));
+    std::map<EventRef, RoomCache::EventPtr> events = co_await reading.device.read_events(std::move(wanted));
     auto body = [&](EventRef ref) -> std::optional<std::string_view> {
         auto found = events.find(ref);
         return found == events.end() ? std::nullopt : std::optional<std::string_view>(found->second->body);

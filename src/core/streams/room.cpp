@@ -197,7 +197,7 @@ class RoomStream : public Stream {
         for (const Entry& entry : part.entries) {
             if (entry.members) refs.insert(refs.end(), entry.events.begin(), entry.events.end());
         }
-        auto events = co_await reading.cache.events(std::move(refs));
+        auto events = co_await reading.device.read_events(std::move(refs));
         for (const auto& [ref, event] : events) {
             if (event->type != "m.room.member" || !event->state_key) continue;
             if (required_.all_members() || named.contains(*event->state_key)) users.insert(*event->state_key);

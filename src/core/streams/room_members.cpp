@@ -158,7 +158,7 @@ class RoomMembersStream : public Stream {
             std::vector<EventRef> refs;
             for (std::size_t i = page.shown; i < end && refs.size() < kEventsAtOnce; ++i) refs.push_back(page.items[i].ref);
             const std::size_t ready = page.shown + refs.size();
-            auto events = co_await reading.cache.events(std::move(refs));
+            auto events = co_await reading.device.read_events(std::move(refs));
             for (; page.shown < ready && json.size() < kMostBytes; ++page.shown) {
                 auto event = events.find(page.items[page.shown].ref);
                 if (event != events.end()) json.raw(event->second->body);

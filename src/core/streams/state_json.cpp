@@ -74,7 +74,7 @@ Task<std::vector<std::string>> state_events(Reading& reading, RequiredState requ
         auto same = old->find(name);
         if (same == old->end() || same->second != ref) refs.push_back(ref);
     }
-    auto found = co_await reading.cache.events(refs);
+    auto found = co_await reading.device.read_events(refs);
     for (EventRef ref : refs) {
         if (auto event = found.find(ref); event != found.end()) events.push_back(event->second->body);
     }
@@ -85,10 +85,10 @@ Task<std::vector<std::string>> member_events(Reading& reading, RoomKey room, std
     std::vector<std::string> events;
     if (users.empty()) co_return events;
     std::vector<std::string> names(users.begin(), users.end());
-    auto members = co_await reading.cache.members(room, std::move(names));
+    auto members = co_await reading.device.read_members(room, std::move(names));
     std::vector<EventRef> refs;
     for (const auto& [user, member] : members) refs.push_back(member.ref);
-    auto found = co_await reading.cache.events(std::move(refs));
+    auto found = co_await reading.device.read_events(std::move(refs));
     for (const auto& [ref, event] : found) events.push_back(event->body);
     co_return events;
 }

@@ -67,7 +67,7 @@ Task<std::set<EventRef>> learn(Reading& reading, Known& known, const std::vector
     std::set<EventRef> gone;
     if (refs.empty()) co_return gone;
     gone.insert(refs.begin(), refs.end());
-    known.events.merge(co_await reading.cache.events(std::move(refs)));
+    known.events.merge(co_await reading.device.read_events(std::move(refs)));
     std::erase_if(gone, [&](EventRef ref) { return known.events.contains(ref); });
     co_return gone;
 }
