@@ -78,6 +78,113 @@ test('what one worker stored before another knew the device: a redaction, a memb
   assert.doesNotMatch(shown, /old words|Old Name/);
 });
 
+const gap = (...events) => ({ timeline: { events, limited: true, prev_batch: 'g' } });
+const redactions = {
+  'the redaction itself': (device, room, redaction) => device.push(matrix.join({ [room]: matrix.more(redaction) })),
+  'as a redacted event': (device, room, redaction, whole) => {
+    const target = whole.state.events.find((event) => event.event_id === redaction.redacts);
+    Object.assign(target, { content: {}, unsigned: { redacted_because: redaction } });
+  },
+};
+for (const [how, redact] of Object.entries(redactions)) {
+  for (const type of ['m.room.topic', 'm.room.name']) {
+    test(`rule 16: a redaction of ${type} that one device's gap has hidden, and that another worker hears from another device, ${how}`, async () => {
+      const [a, b] = s.nginx.workerPids();
+      const [late, other] = [s.homeserver.device(), s.homeserver.device()];
+      const room = matrix.roomId();
+      const create = matrix.create();
+      const secret = matrix.state(type, { name: 'secret', topic: 'secret' });
+      const whole = (device) => ({ state: { events: [create, matrix.member(device.user_id), { ...secret }] }, timeline: { events: [], limited: false, prev_batch: 'p' } });
+      late.initial = matrix.join({ [room]: whole(late) });
+      const others = whole(other);
+      other.initial = matrix.join({ [room]: others });
+      const shown = async (pid) => JSON.stringify(await (await s.sessionOn(pid, late)).sync({ room: { room_id: room }, room_list: {} }));
+      assert.match(await shown(a), /secret/);
+      late.push(matrix.join({ [room]: gap(matrix.message('behind a gap')) }));
+      await late.stored();
+      assert.match(await shown(a), /secret/, 'nobody knows better yet');
+      const redaction = matrix.event({ type: 'm.room.redaction', redacts: secret.event_id });
+      if (how === 'as a redacted event') redact(other, room, redaction, others);
+      await (await s.sessionOn(b, other)).sync({});
+      if (how !== 'as a redacted event') redact(other, room, redaction);
+      await other.stored();
+      await until(async () => !/secret/.test(await shown(a)), 'the worker that was told shows what is left');
+      assert.doesNotMatch(await shown(b), /secret/);
+    });
+  }
+}
+
+test('rule 23: to_device is dropped by a request whose answer is lost: with the token of before, on another worker, it is as it was', async () => {
+  const device = s.homeserver.device();
+  const [a, b] = s.nginx.workerPids();
+  const session = await s.sessionOn(a, device);
+  await session.sync(asks);
+  await session.sync();
+  assert.equal((await (await s.sessionOn(b, device)).ask({ to_device: null }, { since: session.next })).status, 200);
+  await session.sync();
+  await session.sync();
+  const second = await s.sessionOn(a, device);
+  await second.sync(asks);
+  device.toDevice(matrix.toDevice('key'));
+  assert.deepEqual(bodies(await second.syncUntil((json) => json.to_device)), ['key']);
+  await second.sync();
+  await s.nginx.replaceWorkers();
+  const later = s.session(device);
+  later.next = session.next;
+  assert.deepEqual(bodies(await later.sync({}, { timeout: 3000 })), ['key']);
+});
+
+test('rule 27: a request that is answered at once ends the wait of an older one on another worker', async () => {
+  const device = s.homeserver.device();
+  const [a, b] = s.nginx.workerPids();
+  const session = await s.sessionOn(a, device);
+  await session.sync(asks);
+  await device.stored();
+  const wait = session.ask('', { timeout: 50_000 });
+  await s.waiting(1);
+  await (await s.sessionOn(b, device)).ask('', { since: session.next });
+  await s.waiting(0);
+  assert.equal((await wait).status, 200);
+});
+
+test('rule 20: who types, said twice, is no news again when requests change workers', async () => {
+  const device = s.homeserver.device();
+  const room = matrix.roomId();
+  device.initial = matrix.join({ [room]: matrix.room(device.user_id) });
+  const [a, b] = s.nginx.workerPids();
+  const here = await s.sessionOn(a, device);
+  await here.sync({ typing: { room_id: room } });
+  for (let i = 0; i < 2; i++) {
+    device.push(matrix.typing(room, '@bob:hs.test'));
+    await device.stored();
+  }
+  assert.ok((await here.sync()).typing);
+  const there = await s.sessionOn(b, device);
+  for (let i = 0; i < 2; i++) {
+    there.next = here.next;
+    assert.equal((await there.sync()).typing, undefined);
+    here.next = there.next;
+    assert.equal((await here.sync()).typing, undefined);
+  }
+});
+
+test('a first poll that has failed is under way again: a request waits for it on either worker', async () => {
+  const device = s.homeserver.device();
+  let release;
+  device.failPolls({ status: 502, body: {} }, 1);
+  device.failPolls({ hold: new Promise((resolve) => { release = resolve; }) }, 1);
+  const sessions = [];
+  for (const pid of s.nginx.workerPids()) sessions.push(await s.sessionOn(pid, device));
+  const first = await Promise.race(sessions.map((session) => session.ask(asks)));
+  assert.equal(first.status, 502);
+  await until(() => device.polls.length === 2, 'the second poll', 20_000);
+  const before = await s.figure('requests');
+  const waits = sessions.map((session) => session.ask(asks));
+  await until(async () => (await s.figure('requests')) === before + 2, 'both have come');
+  release();
+  assert.deepEqual((await Promise.all(waits)).map((each) => each.status), [200, 200]);
+});
+
 test('what one worker hears of members from the homeserver, the names of rooms say in the other, too', async () => {
   const device = s.homeserver.device();
   const room = matrix.roomId();
@@ -94,10 +201,15 @@ test('what one worker hears of members from the homeserver, the names of rooms s
   await device.stored();
   assert.deepEqual(await names(), ['Bob', 'Bob']);
   const listing = await s.sessionOn(other, device);
-  await listing.sync({ room_list: { filters: { room_name_like: 'bob' } } });
+  await listing.sync({ to_device: {}, room_list: { filters: { room_name_like: 'bob' } } });
   const page = (await (await s.sessionOn(one, device)).sync({ room_members: { room_id: room, p: { since: '1' } } })).room_members;
   assert.deepEqual(page.events.map(({ content }) => content.displayname).sort(), ['Alice', 'Robert']);
   await until(async () => (await names()).every((name) => name === 'Robert'));
+  // What no list shows does not use the news up.
+  const receipt = { type: 'm.receipt', content: { $x: { 'm.read': { '@bob:hs.test': { ts: 1 } } } } };
+  device.push(matrix.join({ [room]: { ephemeral: { events: [receipt] } } }));
+  device.toDevice(matrix.toDevice('behind a receipt'));
+  await listing.syncUntil((json) => json.to_device);
   device.push(matrix.join({ [room]: matrix.more(matrix.message('hello')) }));
   assert.deepEqual((await listing.sync({}, { timeout: 20_000 })).room_list.rooms, [{ room_id: room, listed: false }]);
 });

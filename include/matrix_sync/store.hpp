@@ -204,6 +204,8 @@ class LogStore {
         News news;
         /// Events that were stored by this, and not only listed: what will be asked for first. Somebody may have redacted them since.
         std::vector<StoredEvent> stored;
+        /// Rooms of which this has redacted events that were there before; true when some were state. Not every log of the room tells it.
+        std::map<RoomKey, bool> redacted;
         std::vector<RoomId> without_state;  ///< joined rooms that were set aside because nothing says how they were made (rule 11)
     };
     /// A room that cannot be processed is set aside with a log line, in the same transaction, and tried again with its next part.
@@ -220,7 +222,7 @@ class LogStore {
     virtual Task<std::vector<DeviceListChange>> device_lists(DeviceKey device, Position after) = 0;
     virtual Task<std::vector<AccountDataEvent>> account_data(DeviceKey device, Position after) = 0;
     virtual Task<KeyCounts> key_counts(DeviceKey device) = 0;
-    /// For every room the newest entry that says who types, of the log's present owner and not older than `max_age`.
+    /// The entries that say who types, or that the user is not in the room, of the log's present owner and not older than `max_age`.
     virtual Task<std::vector<Entry>> typing(DeviceKey device, Milliseconds max_age) = 0;
 };
 
@@ -268,8 +270,8 @@ class SessionStore {
     /// more (rule 23).
     /// False when the session is gone.
     virtual Task<bool> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) = 0;
-    /// These have been used just now, and their devices.
-    virtual Task<void> touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) = 0;
+    /// These have been used just now, and their devices. Gives the sessions that are gone.
+    virtual Task<std::vector<SessionId>> touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) = 0;
     /// Drops some sessions unused for `expiry`, with what only they held back; returns them. Fewer than asked for: there are no more.
     virtual Task<std::vector<SessionId>> expire(Milliseconds expiry, int most) = 0;
     /// Ends the device's sessions that ask for device lists; returns them.

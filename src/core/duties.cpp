@@ -59,7 +59,9 @@ Task<void> Service::Impl::write_used() {
         served->used_written = worker.loop.now();
         used_devices.push_back(key);
     }
-    if (!used.empty() || !used_devices.empty()) co_await session_store.touch(std::move(used), std::move(used_devices));
+    if (used.empty() && used_devices.empty()) co_return;
+    const std::vector<SessionId> gone = co_await session_store.touch(std::move(used), std::move(used_devices));
+    for (const SessionId& id : gone) drop(id);
 }
 
 Task<void> Service::Impl::expire_sessions() {
@@ -102,10 +104,19 @@ void Service::Impl::end_wait(DeviceKey device) {
     if (found != devices.end()) found->second->device.changed().notify();
 }
 
-/// In no log does it say so.
-void Service::Impl::members_fetched(RoomKey room) {
+/// By what not every log of the room tells.
+void Service::Impl::looks_changed(RoomKey room) {
     doubt_views(room);
-    worker.workers.tell(WorkerKey{}, "members " + std::to_string(room.value) + " " + std::to_string(worker.self.value));
+    worker.workers.tell({}, "looks " + std::to_string(room.value) + " " + std::to_string(worker.self.value));
+}
+
+void Service::Impl::redacted(RoomKey room, bool state) {
+    if (state) {
+        looks_changed(room);
+    } else {
+        worker.cache.redacted({room});
+        worker.workers.tell({}, "redacted " + std::to_string(room.value));
+    }
 }
 
 void Service::Impl::doubt_views(RoomKey room) {
@@ -181,7 +192,11 @@ void Service::Impl::told(std::string_view message) {
         end_wait(sessions.used(id, words.number() != worker.self.value));
         return;
     }
-    if (what == "members") {
+    if (what == "redacted") {
+        worker.cache.redacted({RoomKey{words.number()}});
+        return;
+    }
+    if (what == "looks") {
         RoomKey room{words.number()};
         if (words.number() == worker.self.value) return;
         doubtful.insert(room);

@@ -48,7 +48,8 @@ struct Turn {
 struct Service::Impl : WorkerStore::Mail {
     explicit Impl(Parts parts)
         : access(parts.loop, parts.logs, parts.tokens),
-          worker(parts, access, [this](RoomKey room) { members_fetched(room); }),
+          worker(
+              parts, access, [this](RoomKey room) { looks_changed(room); }, [this](RoomKey room, bool state) { redacted(room, state); }),
           sessions(parts.loop, parts.sessions),
           session_store(parts.sessions),
           prune_store(parts.pruning) {
@@ -74,7 +75,8 @@ struct Service::Impl : WorkerStore::Mail {
     void tell_dropped(const std::vector<SessionId>& dropped);
     void tell_newer(Session& session);
     void end_wait(DeviceKey device);
-    void members_fetched(RoomKey room);
+    void looks_changed(RoomKey room);
+    void redacted(RoomKey room, bool state);
     void doubt_views(RoomKey room);
     Task<void> doubt_one_by_one();
 

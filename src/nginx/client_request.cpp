@@ -26,7 +26,7 @@ class ClientRequest final : public OpenRequest {
 
   private:
     void collect();
-    bool collect_file(ngx_buf_t& buffer);
+    bool collect_file(const ngx_buf_t& buffer);
     void run();
     Task<void> serve(WorkerProcess& worker, Request request);
     void wait_for_hang_up();
@@ -35,6 +35,7 @@ class ClientRequest final : public OpenRequest {
 
     ngx_http_request_t* r_ = nullptr;
     std::string body_;
+    bool was_read_ = false;  ///< by another module, which may still need it
     bool too_large_ = false;
     bool starting_ = false;
     bool finished_ = false;
@@ -116,6 +117,7 @@ bool ClientRequest::attach(ngx_http_request_t* r) {
 }
 
 ngx_int_t ClientRequest::read() {
+    was_read_ = r_->request_body != nullptr;
     r_->request_body_no_buffering = 1;
     ngx_int_t rc = ngx_http_read_client_request_body(r_, on_body_event);
     return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
@@ -145,7 +147,9 @@ void ClientRequest::on_body() {
 void ClientRequest::collect() {
     if (!r_->request_body) return;
     std::size_t limit = location_conf(r_).body_size;
-    for (ngx_chain_t* link = std::exchange(r_->request_body->bufs, nullptr); link; link = link->next) {
+    ngx_chain_t* bufs = r_->request_body->bufs;
+    if (!was_read_) r_->request_body->bufs = nullptr;
+    for (ngx_chain_t* link = bufs; link; link = link->next) {
         ngx_buf_t& buffer = *link->buf;
         if (static_cast<std::size_t>(ngx_buf_size(&buffer)) > limit - body_.size()) {
             too_large_ = true;
@@ -153,22 +157,21 @@ void ClientRequest::collect() {
         }
         if (ngx_buf_in_memory(&buffer)) {
             body_.append(reinterpret_cast<char*>(buffer.pos), static_cast<std::size_t>(buffer.last - buffer.pos));
-            buffer.pos = buffer.last;
+            if (!was_read_) buffer.pos = buffer.last;
         } else if (buffer.in_file && !collect_file(buffer)) {
             throw std::runtime_error("the request body could not be read from its file");
         }
     }
 }
 
-/// Another module has read the body before us.
-bool ClientRequest::collect_file(ngx_buf_t& buffer) {
+bool ClientRequest::collect_file(const ngx_buf_t& buffer) {
     std::array<u_char, piece> bytes;
-    while (buffer.file_pos < buffer.file_last) {
-        auto size = std::min(bytes.size(), static_cast<std::size_t>(buffer.file_last - buffer.file_pos));
-        ssize_t n = ngx_read_file(buffer.file, bytes.data(), size, buffer.file_pos);
+    for (off_t at = buffer.file_pos; at < buffer.file_last;) {
+        auto size = std::min(bytes.size(), static_cast<std::size_t>(buffer.file_last - at));
+        ssize_t n = ngx_read_file(buffer.file, bytes.data(), size, at);
         if (n <= 0) return false;
         body_.append(reinterpret_cast<char*>(bytes.data()), static_cast<std::size_t>(n));
-        buffer.file_pos += n;
+        at += n;
     }
     return true;
 }

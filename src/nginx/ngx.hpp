@@ -1,6 +1,7 @@
 // nginx's own headers, and what every function that nginx calls has to go through.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <string>
@@ -26,8 +27,12 @@ inline ngx_str_t ngx_text(std::string_view text) {
     return {text.size(), reinterpret_cast<u_char*>(const_cast<char*>(text.data()))};
 }
 
+/// One line, whatever the text holds: what clients and homeservers call things begins none of its own.
 inline void log_line(ngx_uint_t level, ngx_log_t* log, std::string_view text) {
-    ngx_log_error(level, log, 0, "matrix_sync: %*s", text.size(), text.data());
+    std::string line(text);
+    std::ranges::replace_if(
+        line, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+    ngx_log_error(level, log, 0, "matrix_sync: %*s", line.size(), line.data());
 }
 
 /// Runs what nginx called: no exception may cross a frame of C. `failed` is the result when there was one.

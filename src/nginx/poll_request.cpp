@@ -32,6 +32,7 @@ ssize_t receive_nothing(ngx_connection_t*, u_char*, size_t) {
     return NGX_AGAIN;
 }
 void no_event(ngx_event_t* event) {
+    if (static_cast<ngx_connection_t*>(event->data)->close) return;  // worker_shutdown_timeout: all connections are told
     ngx_log_error(NGX_LOG_ERR, event->log, 0, "matrix_sync: an event on a connection that leads nowhere");
 }
 

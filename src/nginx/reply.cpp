@@ -30,6 +30,7 @@ bool add_response_header(ngx_http_request_t* r, std::string_view name, std::stri
 }
 
 bool set_reply_headers(ngx_http_request_t* r, const Reply& reply, std::string_view type) {
+    r->disable_not_modified = 1;  // nothing about it is the same as before
     r->headers_out.status = static_cast<ngx_uint_t>(reply.status);
     r->headers_out.content_length_n = static_cast<off_t>(reply.body.size());
     r->headers_out.content_type = ngx_text(type);

@@ -154,11 +154,14 @@ class Ingestion {
     void set_versions();
     struct EventQueries {
         Query inserted;
+        std::optional<Query> taken;  ///< of events that come redacted
         Query found;
         Query unredacted;
     };
     std::optional<EventQueries> send_events();
     bool take_events(const Rows& rows);
+    void take_redacted_rows(const Rows& taken);
+    void note_redacted(RoomKey room, bool state);
     void redact_events(const Rows& unredacted);
     void take_redacted_member(RoomKey room, std::string_view user, EventRef ref);
 
@@ -184,9 +187,9 @@ class Ingestion {
     Task<void> leave_omitted(std::size_t delivery);
     Position write_entry(std::size_t delivery, Entry entry);
     Task<void> write_rest(std::size_t delivery, const AnswerRest& rest);
-    void write_to_device(std::size_t delivery, const AnswerRest& rest);
+    Task<void> write_to_device(std::size_t delivery, const AnswerRest& rest);
     void write_device_lists(std::size_t delivery, const AnswerRest& rest);
-    void write_account_data(std::size_t delivery, const AnswerRest& rest);
+    Task<void> write_account_data(std::size_t delivery, const AnswerRest& rest);
     void write_key_counts(std::size_t delivery, const AnswerRest& rest);
     Position next_position(std::size_t delivery);
 
@@ -216,6 +219,7 @@ class Ingestion {
     std::set<EventRef> inserted_;               ///< they are in PostgreSQL as they came, and no result holds them yet
     std::map<StateKey, StateHeads> heads_;      ///< of the states that this transaction comes to
     std::vector<MemberFacts> redacted_members_;
+    std::map<RoomKey, bool> redacted_;  ///< as LogStore::Ingested has it
     std::vector<ReceiptRow> receipts_;
     std::vector<RoomAccountDataRow> room_account_data_;
     std::map<std::size_t, std::set<RoomId>> direct_rooms_;  ///< m.direct before this answer, of deliveries that need it

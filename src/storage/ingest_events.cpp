@@ -35,6 +35,7 @@ const Statement take_redacted{"ingest_take_redacted", R"sql(
     UPDATE event SET body = w.body, redacted = true
     FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS w (event_id, room, body)
     WHERE event.event_id = w.event_id AND event.room = w.room AND NOT event.redacted
+    RETURNING event.ref, event.room, event.state_key IS NOT NULL
 )sql"};
 
 struct RedactionRows {
@@ -135,13 +136,14 @@ std::optional<Ingestion::EventQueries> Ingestion::send_events() {
         params.bigints(redactions.rooms).texts(redactions.targets).texts(redactions.ids);
         sending_.send(insert_redactions, std::move(params));
     }
+    std::optional<Query> taken_query;
     if (!redacted.ids.empty()) {
         Params params;
         params.texts(redacted.ids).bigints(redacted.rooms).bytess(redacted.bodies);
-        sending_.send(take_redacted, std::move(params));
+        taken_query.emplace(sending_.ask(take_redacted, std::move(params)));
     }
     Query found_query = find_events(sending_, rows.ids());
-    return EventQueries{std::move(inserted_query), std::move(found_query), find_unredacted(sending_, rooms, ids)};
+    return EventQueries{std::move(inserted_query), std::move(taken_query), std::move(found_query), find_unredacted(sending_, rooms, ids)};
 }
 
 void Ingestion::take_redacted_member(RoomKey room, std::string_view user, EventRef ref) {
@@ -172,17 +174,32 @@ Task<void> Ingestion::store_events() {
         std::optional<EventQueries> queries = send_events();
         if (!queries) co_return;
         Rows inserted = co_await queries->inserted;
+        for (std::size_t row = 0; row < inserted.size(); ++row) inserted_.insert(EventRef{inserted.bigint(row, 1)});
+        if (queries->taken) {
+            Query& taken = *queries->taken;
+            Rows rows = co_await taken;
+            take_redacted_rows(rows);
+        }
         Rows found = co_await queries->found;
         Rows unredacted = co_await queries->unredacted;
-        for (std::size_t row = 0; row < inserted.size(); ++row) inserted_.insert(EventRef{inserted.bigint(row, 1)});
         again = take_events(found);
         if (!again) redact_events(unredacted);
     }
 }
 
+void Ingestion::take_redacted_rows(const Rows& taken) {
+    for (std::size_t row = 0; row < taken.size(); ++row) {
+        if (!inserted_.contains(EventRef{taken.bigint(row, 0)})) note_redacted(RoomKey{taken.bigint(row, 1)}, taken.boolean(row, 2));
+    }
+}
+
+void Ingestion::note_redacted(RoomKey room, bool state) {
+    redacted_[room] |= state;
+}
+
 void Ingestion::redact_events(const Rows& unredacted) {
     for (const RedactedEvent& event : redact_stored(sending_, unredacted)) {
-        inserted_.erase(event.ref);
+        if (inserted_.erase(event.ref) == 0) note_redacted(event.room, event.state_key.has_value());
         if (event.state_key && event.type == "m.room.member") take_redacted_member(event.room, *event.state_key, event.ref);
     }
 }

@@ -10,6 +10,8 @@ namespace matrix_sync {
 namespace {
 
 constexpr std::size_t most_given = 200;
+/// Of what one statement stores, so that no more of it is on its way at once.
+constexpr std::size_t most_sent_at_once = 1024 * 1024;
 
 const Statement insert_aside{"ingest_insert_aside", R"sql(
     INSERT INTO set_aside (device, room_id, part, section, since, raw, reason)
@@ -92,6 +94,7 @@ void Ingestion::put_results() {
     std::vector<DeviceRoom> rooms;
     for (std::size_t i = 0; i < deliveries_.size(); ++i) {
         if (!live(i)) continue;
+        results_[i].redacted = std::exchange(redacted_, {});  // whoever is told of it tells everybody
         const DeviceKey device = deliveries_[i]->piece.lease.device;
         for (const Entry& entry : results_[i].news.entries) entries.push_back({device, &entry});
         for (const RoomRow& row : results_[i].news.rooms) rooms.push_back({device, &row});
@@ -253,24 +256,36 @@ Task<void> Ingestion::leave_omitted(std::size_t delivery) {
 
 Task<void> Ingestion::write_rest(std::size_t delivery, const AnswerRest& rest) {
     co_await change_listed(delivery, rest);
-    write_to_device(delivery, rest);
+    co_await write_to_device(delivery, rest);
     write_device_lists(delivery, rest);
-    write_account_data(delivery, rest);
+    co_await write_account_data(delivery, rest);
     write_key_counts(delivery, rest);
 }
 
-void Ingestion::write_to_device(std::size_t delivery, const AnswerRest& rest) {
-    if (rest.to_device.empty()) return;
-    durable_ = true;
+Task<void> Ingestion::write_to_device(std::size_t delivery, const AnswerRest& rest) {
+    durable_ = durable_ || !rest.to_device.empty();
     std::vector<std::int64_t> seqs;
+    std::vector<std::string> bodies;
+    std::size_t bytes = 0;
+    auto send = [&] {
+        Params params;
+        params.bigint(deliveries_[delivery]->piece.lease.device.value).bigints(seqs).bytess(bodies);
+        sending_.send(insert_to_device, std::move(params));
+        seqs.clear();
+        bodies.clear();
+        bytes = 0;
+    };
     for (const std::string& body : rest.to_device) {
         const Position seq = next_position(delivery);
         seqs.push_back(seq.value);
+        bodies.push_back(body);
+        bytes += body.size();
         results_[delivery].news.to_device.push_back({seq, body});
+        if (bytes < most_sent_at_once) continue;
+        send();
+        co_await sending_.settled();
     }
-    Params params;
-    params.bigint(deliveries_[delivery]->piece.lease.device.value).bigints(seqs).bytess(rest.to_device);
-    sending_.send(insert_to_device, std::move(params));
+    if (!bodies.empty()) send();
 }
 
 void Ingestion::write_device_lists(std::size_t delivery, const AnswerRest& rest) {
@@ -294,23 +309,34 @@ void Ingestion::write_device_lists(std::size_t delivery, const AnswerRest& rest)
     sending_.send(put_device_lists, std::move(params));
 }
 
-void Ingestion::write_account_data(std::size_t delivery, const AnswerRest& rest) {
-    std::map<std::string, const std::string*> bodies;
-    for (const AnswerRest::AccountData& event : rest.account_data) bodies[event.type] = &event.body;
-    if (bodies.empty()) return;
+Task<void> Ingestion::write_account_data(std::size_t delivery, const AnswerRest& rest) {
+    std::map<std::string, const std::string*> newest;
+    for (const AnswerRest::AccountData& event : rest.account_data) newest[event.type] = &event.body;
     std::vector<std::string> types;
     std::vector<std::int64_t> seqs;
-    std::vector<std::string> texts;
-    for (const auto& [type, body] : bodies) {
+    std::vector<std::string> bodies;
+    std::size_t bytes = 0;
+    auto send = [&] {
+        Params params;
+        params.bigint(deliveries_[delivery]->piece.lease.device.value).texts(types).bigints(seqs).bytess(bodies);
+        sending_.send(put_account_data, std::move(params));
+        types.clear();
+        seqs.clear();
+        bodies.clear();
+        bytes = 0;
+    };
+    for (const auto& [type, body] : newest) {
         const Position seq = next_position(delivery);
         types.push_back(type);
         seqs.push_back(seq.value);
-        texts.push_back(*body);
+        bodies.push_back(*body);
+        bytes += body->size();
         results_[delivery].news.account_data.push_back({seq, type, *body});
+        if (bytes < most_sent_at_once) continue;
+        send();
+        co_await sending_.settled();
     }
-    Params params;
-    params.bigint(deliveries_[delivery]->piece.lease.device.value).texts(types).bigints(seqs).bytess(texts);
-    sending_.send(put_account_data, std::move(params));
+    if (!bodies.empty()) send();
 }
 
 /// What an answer leaves out is as it was before.

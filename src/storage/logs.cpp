@@ -91,13 +91,10 @@ const Statement get_account_data{"logs_get_account_data", R"sql(
 )sql"};
 
 const Statement get_typing{"logs_get_typing", "SELECT " MATRIX_SYNC_ENTRY_COLUMNS R"sql(
-    FROM (
-        SELECT DISTINCT ON (room) * FROM log
-        WHERE device = $1::bigint AND (typing IS NOT NULL OR section <> 1) AND at > clock_timestamp() - $2::bigint * interval '1 millisecond'
-          AND seq > (SELECT epoch << 32 FROM device WHERE id = $1::bigint)
-        ORDER BY room, seq DESC
-    ) AS l
+    FROM log l
     JOIN room r ON r.id = l.room
+    WHERE device = $1::bigint AND (typing IS NOT NULL OR section <> 1) AND at > clock_timestamp() - $2::bigint * interval '1 millisecond'
+      AND seq > (SELECT epoch << 32 FROM device WHERE id = $1::bigint)
     ORDER BY l.seq
 )sql"};
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "matrix_sync/error.hpp"
 
@@ -118,6 +119,7 @@ const Statement touch_sessions{"session_touch", R"sql(
     UPDATE session SET used = now(), reach = w.reach
     FROM unnest($1::text[]::uuid[], $2::bigint[]) AS w (id, reach)
     WHERE session.id = w.id
+    RETURNING session.id
 )sql"};
 
 const Statement find_expired{"session_find_expired", R"sql(
@@ -256,7 +258,8 @@ Task<bool> PostgresSessions::acknowledge(const SessionId& id, DeviceKey device, 
     co_return true;
 }
 
-Task<void> PostgresSessions::touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) {
+Task<std::vector<SessionId>> PostgresSessions::touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) {
+    std::vector<SessionId> gone;
     for (std::size_t from = 0; from < std::max(sessions.size(), devices.size()); from += touch_batch) {
         std::vector<std::string> some_sessions;
         std::vector<std::int64_t> reaches;
@@ -266,20 +269,25 @@ Task<void> PostgresSessions::touch(std::vector<UsedSession> sessions, std::vecto
             reaches.push_back(sessions[at].reach.value);
         }
         for (std::size_t at = from; at < std::min(from + touch_batch, devices.size()); ++at) some_devices.push_back(devices[at].value);
-        co_await touch_some(std::move(some_sessions), std::move(reaches), std::move(some_devices));
+        std::vector<SessionId> some = co_await touch_some(std::move(some_sessions), std::move(reaches), std::move(some_devices));
+        gone.insert(gone.end(), some.begin(), some.end());
     }
+    co_return gone;
 }
 
-Task<void> PostgresSessions::touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> reaches,
-                                        std::vector<std::int64_t> devices) {
+Task<std::vector<SessionId>> PostgresSessions::touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> reaches,
+                                                          std::vector<std::int64_t> devices) {
     auto transaction = co_await database_.begin();
     Query lock = transaction->run(lock_devices_of, Params().bigints(devices).texts(sessions));
     Query touched_devices = transaction->run(touch_devices, Params().bigints(devices));
     Query touched_sessions = transaction->run(touch_sessions, Params().texts(sessions).bigints(reaches));
     co_await lock;
     co_await touched_devices;
-    co_await touched_sessions;
+    Rows touched = co_await touched_sessions;
     co_await transaction->commit(false);
+    std::set<SessionId> gone(sessions.begin(), sessions.end());
+    for (const SessionId& id : ids(touched)) gone.erase(id);
+    co_return std::vector<SessionId>(gone.begin(), gone.end());
 }
 
 Task<std::vector<SessionId>> PostgresSessions::expire(Milliseconds expiry, int most) {

@@ -15,14 +15,15 @@ class PostgresSessions : public SessionStore {
     Task<std::optional<std::string>> filter(const SessionId& id, int number) override;
     Task<std::optional<int>> add_filter(const SessionId& id, int base, std::string filter) override;
     Task<bool> acknowledge(const SessionId& id, DeviceKey device, Acknowledged acknowledged) override;
-    Task<void> touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) override;
+    Task<std::vector<SessionId>> touch(std::vector<UsedSession> sessions, std::vector<DeviceKey> devices) override;
     Task<std::vector<SessionId>> expire(Milliseconds expiry, int most) override;
     Task<std::vector<SessionId>> end_e2ee(DeviceKey device) override;
     Task<bool> in_use(DeviceKey device, Milliseconds idle) override;
 
   private:
     Task<std::vector<SessionId>> expire_of(DeviceKey device, std::vector<std::string> candidates, Milliseconds expiry);
-    Task<void> touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> reaches, std::vector<std::int64_t> devices);
+    Task<std::vector<SessionId>> touch_some(std::vector<std::string> sessions, std::vector<std::int64_t> reaches,
+                                            std::vector<std::int64_t> devices);
 
     Database& database_;
 };

@@ -15,6 +15,8 @@ namespace {
 using Want = JsonReader::Want;
 
 constexpr std::size_t deepest_answer = 100;
+/// nginx and most homeservers take a request's line of 8 kB.
+constexpr std::size_t longest_batch = 6 * 1024;
 
 // Where in the answer the reader is. What is entered: the answer; `rooms`, and in it a section; `to_device` or `account_data`, and in it
 // `events`.
@@ -184,6 +186,7 @@ void ClassicParser::Impl::take_answer_member(std::string_view json, std::size_t 
     if (name == "next_batch") {
         rest.next_batch = cursor.text("next_batch");
         if (rest.next_batch.find(replacement_character) != std::string::npos) wrong("next_batch: characters that no token has");
+        if (rest.next_batch.size() > longest_batch) wrong("next_batch: longer than a request can hold");
     } else if (name == "device_lists") {
         take_device_lists(cursor);
     } else if (name == "device_one_time_keys_count") {

@@ -18,6 +18,7 @@ constexpr Milliseconds kWhoamiLimit{30'000};
 /// What strangers can make a worker do and remember.
 constexpr std::size_t kMostAsked = 100;
 constexpr std::size_t kMostKnown = 100'000;
+constexpr std::size_t kMostKnownBytes = 16 * 1024 * 1024;
 constexpr Milliseconds kRetryAfter{2'000};
 constexpr std::size_t kMostBody = 64 * 1024;
 constexpr std::size_t kMostIdLength = 255;
@@ -48,7 +49,7 @@ MatrixError unreachable(const std::string& why) {
 
 Task<DeviceRow> Access::check(std::string token, Client client, std::shared_ptr<Homeserver> homeserver) {
     if (const MatrixError* why = refusal(token)) throw *why;
-    if (!known_.contains(token)) make_room();
+    if (!known_.contains(token)) make_room(token.size());
     Known& known = known_[token];
     if (known.row.key && loop_.now() - known.verified < kRecheck) co_return known.row;
     DeviceRow as_last_heard = known.row;
@@ -64,8 +65,10 @@ Task<DeviceRow> Access::check(std::string token, Client client, std::shared_ptr<
 }
 
 /// Refused tokens are remembered as long as there is room for them.
-void Access::make_room() {
-    if (known_.size() < kMostKnown) return;
+void Access::make_room(std::size_t bytes) {
+    new_bytes_ += bytes;
+    if (known_.size() < kMostKnown && new_bytes_ <= kMostKnownBytes) return;
+    new_bytes_ = bytes;
     std::erase_if(known_, [](const auto& item) {
         const Known& known = item.second;
         return !known.row.key && (!known.asking || known.asking->ended());

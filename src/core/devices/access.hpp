@@ -52,7 +52,7 @@ class Access {
         std::shared_ptr<SharedWork<DeviceRow>> asking;
     };
 
-    void make_room();
+    void make_room(std::size_t bytes);
     Task<DeviceRow> ask(std::string token, Client client, std::shared_ptr<Homeserver> homeserver);
     Task<DeviceRow> whoami(const std::string& token, Client client, std::shared_ptr<Homeserver> homeserver);
 
@@ -60,7 +60,8 @@ class Access {
     LogStore& logs_;
     TokenStore& tokens_;
     std::unordered_map<std::string, Known> known_;
-    std::size_t asked_ = 0;  ///< of the homeserver, now
+    std::size_t new_bytes_ = 0;  ///< of tokens that came since room was made
+    std::size_t asked_ = 0;      ///< of the homeserver, now
     std::uint64_t refusals_ = 0;
 };
 

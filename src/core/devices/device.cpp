@@ -1,6 +1,7 @@
 #include "core/devices/device.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "core/matrix/content.hpp"
@@ -18,6 +19,18 @@ constexpr const char* kIgnored = "m.ignored_user_list";
 template <class List>
 void raise(Position& last, const List& list) {
     if (!list.empty()) last = std::max(last, list.back().seq);
+}
+
+/// Of items with the same name the last one; in the order they came in.
+template <class Item, class Name>
+std::vector<Item> latest_of(std::vector<Item> items, Name name_of) {
+    std::set<std::string> seen;
+    std::vector<Item> latest;
+    for (auto item = items.rbegin(); item != items.rend(); ++item) {
+        if (seen.insert(name_of(*item)).second) latest.push_back(std::move(*item));
+    }
+    std::ranges::reverse(latest);
+    return latest;
 }
 
 }  // namespace
@@ -63,23 +76,13 @@ Task<std::vector<DeviceListChange>> Device::read_device_lists(Position after) {
     auto items = from_memory(after, deleted_device_lists_, &News::device_lists);
     if (!items) co_return co_await logs_.device_lists(key, after);
     // The latest word about a user is the only one: rule 24.
-    std::vector<DeviceListChange> latest;
-    for (auto& item : *items) {
-        std::erase_if(latest, [&](const DeviceListChange& older) { return older.user == item.user; });
-        latest.push_back(std::move(item));
-    }
-    co_return latest;
+    co_return latest_of(std::move(*items), [](const DeviceListChange& change) { return change.user.value; });
 }
 
 Task<std::vector<AccountDataEvent>> Device::read_account_data(Position after) {
     auto items = from_memory(after, Position{}, &News::account_data);
     if (!items) co_return co_await logs_.account_data(key, after);
-    std::vector<AccountDataEvent> latest;
-    for (auto& item : *items) {
-        std::erase_if(latest, [&](const AccountDataEvent& older) { return older.type == item.type; });
-        latest.push_back(std::move(item));
-    }
-    co_return latest;
+    co_return latest_of(std::move(*items), [](const AccountDataEvent& event) { return event.type; });
 }
 
 Task<KeyCounts> Device::read_key_counts() {
@@ -152,9 +155,12 @@ void Device::keep(const RoomRow& row) {
     if (kept.key && kept.seq >= row.seq) return;
     if (kept.key) rooms_by_seq_.erase({kept.seq, &kept});
     if (kept.key && kept.key != row.key) views_->forget(kept.key);
-    // What a fetched list says of heroes comes as the summary does.
+    // How a room looks by what no log has told comes as the summary does, with something that lists show, too.
     Position summary = row.summary_changed;
-    if (kept.key == row.key) summary = std::max(summary, views_->take_doubt(row.key) ? row.seq : kept.summary_changed);
+    if (kept.key == row.key) {
+        const bool doubted = row.listed > kept.listed && views_->take_doubt(row.key);
+        summary = std::max(summary, doubted ? row.seq : kept.summary_changed);
+    }
     kept = row;
     kept.summary_changed = summary;
     rooms_by_seq_.emplace(kept.seq, &kept);

@@ -91,6 +91,13 @@ struct PollFailed {
 }  // namespace
 
 Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
+    struct Fetching {
+        Poller& poller;
+        ~Fetching() {
+            poller.fetching_.cancel();
+            poller.stateless_.clear();
+        }
+    } as_long_as_this_polls{*this};
     failures_ = refused_since_ = 0;
     goes_on_ = false;
     while (co_await wanted()) {
@@ -135,6 +142,7 @@ Task<void> Poller::poll_once(const Credential& credential, Lease lease, std::opt
         first.emplace(worker_);
         asked.store = co_await worker_.rooms.now();
     }
+    if (trouble_ && !device_.whole()) tell_followers("news");  // they wait again, too
     trouble_.reset();
     InFlight in_flight(worker_.status.polls_in_flight);
     ++worker_.status.polls;
@@ -258,6 +266,8 @@ Task<void> Poller::begin_anew(std::optional<std::string>& since, std::string err
 
 Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     Lease lease = piece.lease;
+    while (ingesting_) co_await ingested_.wait();
+    std::optional<Ingesting> turn(std::in_place, *this);
     piece.end = device_.end();
     std::optional<InFlight> in_flight(std::in_place, worker_.status.ingests_in_flight);
     const RoomCache::Moment before = worker_.cache.moment();
@@ -266,12 +276,30 @@ Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     if (ingested.lease_lost) throw LeaseLost{};
     ++worker_.status.ingests;
     worker_.cache.put(std::move(ingested.stored), before);
-    device_.apply(std::move(ingested.news));
-    tell_followers("news");
+    took(ingested);
+    turn.reset();
     for (RoomId& room : ingested.without_state) {
         auto failed = no_state_.find(room);
-        if (failed == no_state_.end() || failed->second.not_before <= worker_.loop.now())
+        if (failed == no_state_.end() || failed->second.not_before <= worker_.loop.now()) stateless_.insert(std::move(room));
+    }
+    if (!stateless_.empty() && !fetching_.running()) fetching_.start(fetch_states(credential, lease));
+}
+
+void Poller::took(LogStore::Ingested& ingested) {
+    device_.apply(std::move(ingested.news));
+    tell_followers("news");
+    for (const auto& [room, state] : ingested.redacted) worker_.redacted(room, state);
+}
+
+/// Beside the polls: a homeserver may take long to say how a room is.
+Task<void> Poller::fetch_states(Credential credential, Lease lease) {
+    try {
+        while (!stateless_.empty()) {
+            RoomId room = stateless_.extract(stateless_.begin()).value();
             co_await fetch_state(credential, lease, std::move(room));
+        }
+    } catch (const LeaseLost&) {
+        // The next answer of a poll finds it out, too.
     }
 }
 
@@ -308,18 +336,15 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
             // All members of the room; they are fetched when somebody looks.
             std::erase_if(part.state, [](const Event& event) { return event.is_member(); });
             if (why.empty()) {
+                while (ingesting_) co_await ingested_.wait();
+                Ingesting turn(*this);
                 LogStore::Ingested ingested = co_await worker_.logs.ingest_aside(lease, device_.end(), room, std::move(part.state));
                 if (ingested.lease_lost) throw LeaseLost{};
-                device_.apply(std::move(ingested.news));
-                tell_followers("news");
+                took(ingested);
                 no_state_.erase(room);
             }
         }
-    } catch (const HomeserverUnavailable& error) {
-        why = error.what();
-    } catch (const HomeserverNonsense& error) {
-        why = error.what();
-    } catch (const MatrixError& error) {
+    } catch (const std::exception& error) {
         why = error.what();
     }
     if (!why.empty()) {

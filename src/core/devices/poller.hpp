@@ -77,6 +77,17 @@ class Poller {
     std::optional<DeviceRow> following() const;
 
   private:
+    struct Ingesting {
+        explicit Ingesting(Poller& of) : poller(of) { poller.ingesting_ = true; }
+        Ingesting(const Ingesting&) = delete;
+        Ingesting& operator=(const Ingesting&) = delete;
+        ~Ingesting() {
+            poller.ingesting_ = false;
+            poller.ingested_.notify();
+        }
+        Poller& poller;
+    };
+
     /// When the homeserver was asked.
     struct Asked {
         Instant here{};
@@ -98,6 +109,8 @@ class Poller {
     Task<void> receive(const Credential& credential, Exchange& exchange, Lease lease, std::optional<std::string>& since, Asked asked);
     Task<void> ingest(const Credential& credential, LogStore::Piece piece);
     Task<void> store_members(std::vector<RoomMembers> members, std::int64_t asked);
+    void took(LogStore::Ingested& ingested);
+    Task<void> fetch_states(Credential credential, Lease lease);
     Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room);
     Task<void> refused(const Credential& credential, Exchange& exchange);
     Task<void> begin_anew(std::optional<std::string>& since, std::string errcode);
@@ -108,6 +121,10 @@ class Poller {
 
     Worker& worker_;
     Device& device_;
+    bool ingesting_ = false;  ///< one at a time: each begins where the log ends
+    Signal ingested_;
+    std::set<RoomId> stateless_;  ///< rooms whose state is still to be asked for
+    Job fetching_;                ///< it
     Job job_;
     Signal wake_;  ///< something for the role to look at
     Signal synced_signal_;

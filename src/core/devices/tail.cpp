@@ -51,7 +51,7 @@ void Tail::add(News news) {
     if (news.from != end) restart(news.from);
     news_bytes_ += bytes_of(news);
     news_.push_back(std::move(news));
-    while (news_.size() > 1 && (news_.size() > kMostNews || news_bytes_ > kMostBytes)) forget_oldest();
+    while (news_.size() > kMostNews || news_bytes_ > kMostBytes) forget_oldest();
 }
 
 void Tail::forget_oldest() {

@@ -16,7 +16,8 @@
 namespace matrix_sync {
 
 struct Worker {
-    Worker(Service::Parts parts, Access& with, MemberLists::Fetched fetched)
+    /// `all_redacted` is told what LogStore::Ingested::redacted says.
+    Worker(Service::Parts parts, Access& with, MemberLists::Fetched fetched, std::function<void(RoomKey, bool)> all_redacted)
         : loop(parts.loop),
           logs(parts.logs),
           sessions(parts.sessions),
@@ -26,6 +27,7 @@ struct Worker {
           log(std::move(parts.log)),
           budget(parts.cache_bytes),
           member_lists(loop, rooms, budget, std::move(fetched)),
+          redacted(std::move(all_redacted)),
           most_first_polls(parts.first_polls) {}
 
     Loop& loop;
@@ -39,6 +41,7 @@ struct Worker {
     CacheBudget budget;  ///< of the next two, and of what the devices keep
     RoomCache cache{loop, rooms, budget};
     MemberLists member_lists;
+    const std::function<void(RoomKey, bool)> redacted;
 
     WorkerKey self;  ///< none while the database does not know this worker
     bool closing = false;

@@ -80,12 +80,13 @@ Task<RoomCache::StatePtr> RoomCache::state(StateKey key) {
     StatePtr* kept = states_.get(key);
     ++(kept ? used_states_.hits : used_states_.misses);
     if (kept) co_return *kept;
+    const Moment at = moment();
     std::vector<StateKey> keys = {key};
     std::map<StateKey, StateMap> read = co_await store_.states(std::move(keys));
     // Every set has the event that made the room. One that is gone is of a log that this worker has not followed for very long.
     if (read[key].empty()) throw StatementFailed("02000", "state set " + std::to_string(key.value) + " is gone");
     auto shared = std::make_shared<const StateMap>(std::move(read[key]));
-    states_.put(key, shared, bytes_of(*shared));
+    if (at >= cleared_) states_.put(key, shared, bytes_of(*shared));
     co_return shared;
 }
 
@@ -174,6 +175,7 @@ void RoomCache::clear() {
     forget_event_reads();
     forget_member_reads();
     forget_events();
+    states_.clear();
     members_.clear();
 }
 

@@ -1,10 +1,18 @@
 #include "core/sessions/sessions.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "matrix_sync/error.hpp"
 
 namespace matrix_sync {
+
+namespace {
+
+/// Of a session, in memory.
+constexpr std::size_t kMostFilters = 4;
+
+}  // namespace
 
 MatrixError unknown_session() {
     return {400, "M_UNKNOWN_SYNC_SESSION", "Session unknown or expired"};
@@ -35,20 +43,22 @@ Task<std::shared_ptr<Session>> Sessions::find(const SessionId& id, DeviceKey dev
         sessions_.erase(found);
         found = sessions_.end();
     }
-    if (found == sessions_.end()) {
+    std::shared_ptr<Session> session = found == sessions_.end() ? nullptr : found->second;
+    if (!session || session->unsure) {
         auto row = co_await store_.session(id, expiry);
         if (!row || row->device != device) throw unknown_session();
-        auto session = std::make_shared<Session>();
+        auto& kept = sessions_[id];
+        if (!kept) kept = std::make_shared<Session>();
+        session = kept;
         session->id = id;
         session->device = row->device;
         session->acknowledged = row->acknowledged;
         session->reach = row->reach;
-        session->used = loop_.now();
+        session->filters.clear();
+        session->unsure = false;
         session->used_written = loop_.now() - expiry;
         session->elsewhere = true;
-        found = sessions_.emplace(id, std::move(session)).first;
     }
-    std::shared_ptr<Session> session = found->second;
     if (session->device != device) throw unknown_session();
     session->used = loop_.now();
     co_return session;
@@ -60,7 +70,7 @@ Task<std::shared_ptr<const Filter>> Sessions::filter(Session& session, int numbe
     auto text = co_await store_.filter(session.id, number);
     if (!text) throw unknown_session();
     auto filter = std::make_shared<const Filter>(parse_body(*text));
-    session.filters.emplace(number, filter);
+    keep(session, number, filter);
     co_return filter;
 }
 
@@ -71,8 +81,16 @@ Task<int> Sessions::number(Session& session, int base, std::shared_ptr<const Fil
     auto number = co_await store_.add_filter(session.id, base, filter->text());
     if (!number) throw unknown_session();
     session.filters.erase(session.filters.begin(), session.filters.lower_bound(base));
-    session.filters.emplace(*number, std::move(filter));
+    keep(session, *number, std::move(filter));
     co_return *number;
+}
+
+/// The store has them all.
+void Sessions::keep(Session& session, int number, std::shared_ptr<const Filter> filter) {
+    session.filters.emplace(number, std::move(filter));
+    for (auto oldest = session.filters.begin(); session.filters.size() > kMostFilters;) {
+        oldest = oldest->first == number ? std::next(oldest) : session.filters.erase(oldest);
+    }
 }
 
 Task<void> Sessions::acknowledge(Session& session, Acknowledged sent) {
@@ -85,10 +103,12 @@ Task<void> Sessions::acknowledge(Session& session, Acknowledged sent) {
 
 Task<void> Sessions::change_streams(Session& session, Acknowledged asked, Acknowledged asks) {
     const Acknowledged stored = session.acknowledged;
-    // A stream that starts is stored whatever memory says: the session may have dropped it at another worker.
+    // A stream that starts is stored whatever memory says: the session may have dropped it at another worker. One that is dropped is held
+    // until the session comes back without it: it may come back with the token it had, here, as if it had dropped nothing.
     bool starts = (asks.to_device && !asked.to_device) || (asks.e2ee && !asked.e2ee);
     auto now = [](std::optional<Position> has, std::optional<Position> had, std::optional<Position> wants) {
-        return wants && had && has ? has : wants;
+        if (!wants) return had ? has : std::nullopt;
+        return had && has ? has : wants;
     };
     const Acknowledged acknowledged{now(stored.to_device, asked.to_device, asks.to_device), now(stored.e2ee, asked.e2ee, asks.e2ee)};
     co_await store_acknowledged(session, acknowledged, starts);
@@ -126,6 +146,14 @@ DeviceKey Sessions::used(const SessionId& id, bool elsewhere) {
     if (session.telling) return {};
     session.newest_request = 0;
     return session.device;
+}
+
+void Sessions::ask_again() {
+    std::erase_if(sessions_, [](const auto& item) { return item.second.use_count() == 1; });
+    for (auto& [id, session] : sessions_) {
+        session->unsure = session->elsewhere = true;
+        session->used_written = {};
+    }
 }
 
 std::vector<UsedSession> Sessions::unwritten_of(DeviceKey device) {

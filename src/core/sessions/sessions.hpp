@@ -27,10 +27,11 @@ struct Session {
     DeviceKey device;
     Acknowledged acknowledged;                             ///< as the store has it
     Position reach;                                        ///< of the token that it last came back with
-    std::map<int, std::shared_ptr<const Filter>> filters;  ///< those seen here
+    std::map<int, std::shared_ptr<const Filter>> filters;  ///< some of those seen here
     std::uint64_t newest_request = 0;                      ///< an older one's wait is over
     bool gone = false;                                     ///< dropped: nothing is answered any more
     bool elsewhere = false;                                ///< another worker has it too, and a request of it may wait there
+    bool unsure = false;                                   ///< what the store says of it has to be read again
     bool telling = false;                                  ///< others are being told of a request here; what they said before is older
     Instant used{};
     Instant used_written{};
@@ -61,8 +62,8 @@ class Sessions {
     DeviceKey drop(const SessionId& id);
     /// A worker has told the others of a request of it, perhaps this one. Gives the device it is of, if an older one here is to end.
     DeviceKey used(const SessionId& id, bool elsewhere);
-    /// What was told meanwhile is lost: the store knows which are left.
-    void ask_again() { sessions_.clear(); }
+    /// What was told meanwhile is lost: the store knows which are left. Those whose requests wait are soon among take_used().
+    void ask_again();
     /// Those used since they were last written, if that is long enough ago.
     std::vector<UsedSession> take_used(Milliseconds every);
     /// Forgets those unused for so long; the store still has them.
@@ -70,6 +71,7 @@ class Sessions {
     std::size_t size() const { return sessions_.size(); }
 
   private:
+    static void keep(Session& session, int number, std::shared_ptr<const Filter> filter);
     Task<void> store_acknowledged(Session& session, Acknowledged acknowledged, bool starts);
     std::vector<UsedSession> unwritten_of(DeviceKey device);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/json/text.hpp"
 #include "core/json/writer.hpp"
 #include "core/log/state.hpp"
 #include "matrix_sync/error.hpp"
@@ -52,7 +53,8 @@ bool RequiredState::all_members() const {
 std::set<std::string> RequiredState::members() const {
     std::set<std::string> users;
     for (const auto& [type, key] : pairs_) {
-        if (type == kMember && key != kAny) users.insert(key);
+        // Nobody is called what PostgreSQL cannot hold.
+        if (type == kMember && key != kAny && storable_text(key) == key) users.insert(key);
     }
     return users;
 }
