@@ -71,6 +71,34 @@ test('the database was restored from a backup: devices go on from where they sto
   assert.deepEqual([said(anew), anew.to_device?.events ?? []], [['before', 'lost', 'after'], []]);
 });
 
+const inRoom = (user, room, ...state) => {
+  user.initial = matrix.join({ [room]: { state: { events: [matrix.create(), matrix.member(user.user_id), ...state] }, timeline: { events: [], limited: false, prev_batch: 'p' } } });
+};
+
+test('the database was restored: a set of state that has the number of a lost one is not taken for it', async () => {
+  const dump = s.postgres.dump();
+  const newest = () => s.postgres.value('SELECT max(id) FROM matrix_sync.room_state');
+  const many = (type, content) => Array.from({ length: 12 }, (_, i) => matrix.state(type, content, { state_key: `${i}` }));
+  const [lost, mine, strangers] = [s.homeserver.device(), s.homeserver.device(), s.homeserver.device()];
+  const [first, second, third] = [matrix.roomId(), matrix.roomId(), matrix.roomId()];
+  const stateOf = async (user, of) => (await s.session(user).sync({ room: { room_id: of } })).room.state_after.events.map(({ type }) => type);
+  inRoom(lost, first, ...many('m.lost', {}));
+  assert.equal((await stateOf(lost, first)).filter((type) => type === 'm.lost').length, 12);
+  const number = newest();
+  await lost.stored();
+
+  replaceDatabase(dump);
+  await registered();
+  inRoom(mine, second, matrix.state('m.room.topic', { topic: 'mine' }));
+  await s.session(mine).sync({});
+  await mine.stored();
+  assert.equal(newest(), number);
+  inRoom(strangers, third, ...many('m.secret', { secret: 'not for others' }));
+  await s.session(strangers).sync({});
+  await strangers.stored();
+  assert.deepEqual((await stateOf(mine, second)).sort(), ['m.room.create', 'm.room.member', 'm.room.topic']);
+});
+
 test('the database is lost: the module makes its schema in an empty one, and clients begin anew', async () => {
   const mine = device();
   const session = s.session(mine);

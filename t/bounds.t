@@ -4,6 +4,7 @@
 'use strict';
 
 const { spawn } = require('node:child_process');
+const http = require('node:http');
 const { test, assert, until } = require('./lib/tap');
 const { bin, env } = require('./lib/postgres');
 const { stage } = require('./lib/stage');
@@ -39,6 +40,41 @@ test('a hundred unknown access tokens are asked about at a time, and those who a
   const statuses = (await Promise.all(asking)).map((answer) => answer.status);
   assert.equal(statuses.filter((status) => status === 401).length, 100);
   assert.equal((await s.session(s.homeserver.device()).ask()).status, 200);
+});
+
+const MB = 1024 * 1024;
+/** By how much the worker grows meanwhile; the sanitizers keep what is freed. */
+async function growth(run) {
+  const [worker] = s.nginx.workerPids();
+  const before = s.nginx.memory(worker);
+  await run();
+  return process.env.SANITIZE ? 0 : (s.nginx.memory(worker) - before) / MB;
+}
+
+test('of unknown access tokens, however long, 16 MB are remembered', async () => {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 50 });
+  const strangers = (from, to) => Promise.all(Array.from({ length: to - from }, (_, i) =>
+    s.session(s.homeserver.devices[0], { token: `secret_${from + i}_${'x'.repeat(7500)}`, agent }).ask({})));
+  await strangers(0, 200);
+  const grown = await growth(async () => {
+    for (let from = 200; from < 8200; from += 500) {
+      for (const { status } of await strangers(from, from + 500)) assert.equal(status, 401);
+    }
+  });
+  agent.destroy();
+  assert.ok(grown < 32, `${grown.toFixed(0)} MB for 60 MB of tokens`);
+}, { limit: 120_000 });
+
+test('of ever new parameters for the same token a worker remembers some, and PostgreSQL the newest hundred', async () => {
+  const session = s.session(s.homeserver.device());
+  await session.sync({ to_device: {} });
+  const ask = async (from, to) => {
+    for (let i = from; i < to; i++) assert.equal((await session.ask({ typing: { room_id: `!${i}${'x'.repeat(50_000)}` } })).status, 200);
+  };
+  await ask(0, 120);
+  const grown = await growth(() => ask(120, 520));
+  assert.ok(grown < 10, `${grown.toFixed(0)} MB for 20 MB of parameters`);
+  assert.ok(Number(s.postgres.value('SELECT max(n) FROM (SELECT count(*) AS n FROM matrix_sync.filter GROUP BY session) AS f')) <= 102);
 });
 
 test('when PostgreSQL does not come to it, transactions wait in order, for ten seconds; whoever asked gets 503 and may ask again', async () => {

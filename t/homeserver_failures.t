@@ -105,6 +105,19 @@ test('slow: an answer that begins late and trickles in counts once, when it is w
   assert.deepEqual(bodies(await session.sync()), []);
 });
 
+test('rule 3: the homeserver never says how a room is: the device goes on meanwhile', async () => {
+  const { device, session } = await started();
+  const asked = () => s.homeserver.requests.filter((seen) => /\/state$/.test(seen.path)).length;
+  const before = asked();
+  s.homeserver.fail((seen) => /\/state$/.test(seen.path), { never: true }, Infinity);
+  device.push(matrix.join({ [matrix.roomId()]: matrix.more(matrix.message('x')), [matrix.roomId()]: matrix.more(matrix.message('y')) }));
+  await until(() => asked() > before, 'the state is asked for');
+  device.toDevice(matrix.toDevice('1'));
+  assert.deepEqual(bodies(await session.syncUntil((json) => json.to_device)), ['1']);
+  assert.equal(asked(), before + 1, 'it is still being waited for');
+  s.homeserver.heal();
+});
+
 for (const [what, status, body] of [
   ['logged out', 401, { errcode: 'M_UNKNOWN_TOKEN', error: 'Logged out', soft_logout: false }],
   ['softly logged out', 401, { errcode: 'M_UNKNOWN_TOKEN', error: 'Expired', soft_logout: true }],

@@ -161,6 +161,26 @@ for (const [name, raw] of [['not JSON', 'x'], ['no user_id', '{}'], ['an array',
   });
 }
 
+test('what PostgreSQL cannot hold, in the parameters of one user, is no error, and none of another who waits for the same', async () => {
+  const room = matrix.roomId();
+  const sender = '@sender:hs.test';
+  const devices = [s.homeserver.device(), s.homeserver.device()];
+  const made = { state: { events: [matrix.create(), ...devices.map(({ user_id }) => matrix.member(user_id)), matrix.member(sender)] },
+    timeline: { events: [], limited: false, prev_batch: 'p' } };
+  for (const device of devices) device.initial = matrix.join({ [room]: made });
+  const sessions = devices.map((device) => s.session(device));
+  const names = [[['m.room.member', '\u0000'], ['m.room.member', sender]], [['m.room.member', sender]]];
+  for (const [i, session] of sessions.entries()) await session.sync({ room_list: { required_state: names[i] } });
+  for (let i = 0; i < 5; i++) {
+    const waits = sessions.map((session) => session.sync({}, { timeout: 20_000 }));
+    await s.waiting(2);
+    const events = [matrix.member('@someone:hs.test', 'join', { content: { membership: 'join', displayname: `n${i}` } }), matrix.message('x', { sender })];
+    for (const device of devices) device.push(matrix.join({ [room]: matrix.more(...events) }));
+    await Promise.all(waits);
+    for (const device of devices) await device.stored();
+  }
+});
+
 test('a 401 with a body that is no JSON is still a 401 for the client', async () => {
   const device = s.homeserver.device();
   device.failWhoami({ status: 401, body: '<html>' }, Infinity);

@@ -30,6 +30,15 @@ test('the homeserver goes away and comes back', async () => {
   assert.ok(lines(/\[info\].*is polled again/).length >= devices);
 });
 
+test('what clients call their devices begins no line of its own', async () => {
+  const device = s.homeserver.device('@forger:hs.test', 'D\n2025/01/01 00:00:00 [info] 1#1: forged');
+  const session = s.session(device);
+  await session.sync({ to_device: {} });
+  device.failPolls({ status: 500, body: '{}' });
+  await until(() => lines(/forged: poll failed/).length > 0, 'a line about it', 20_000);
+  assert.deepEqual(lines(/^2025/), []);
+});
+
 test('statements that are refused: one line for all requests', async () => {
   const sessions = Array.from({ length: 10 }, () => s.session(s.homeserver.device()));
   await Promise.all(sessions.map((session) => session.sync({ to_device: {} })));

@@ -1,12 +1,15 @@
 #!/usr/bin/env node
-// Today's Matrix on the same path: GET, HEAD and OPTIONS reach the homeserver, and its answer the client, byte for byte.
+// Today's Matrix on the same path: GET, HEAD and OPTIONS reach the homeserver, and its answer the client, byte for byte. And what other
+// modules of nginx have to do with POST.
 'use strict';
 
-const { test, assert } = require('./lib/tap');
+const { test, assert, until } = require('./lib/tap');
 const { stage } = require('./lib/stage');
 const { path } = require('./lib/client');
 
-const s = stage();
+const s = stage({ serverDirectives: (made) => `
+        location = /mirrored { matrix_sync ${made.url}; proxy_pass ${made.url}; mirror /copy; }
+        location = /copy { internal; proxy_pass ${made.url}/copied; }` });
 const newest = () => s.homeserver.requests[s.homeserver.requests.length - 1];
 
 test('GET: the query and the headers go up, the bytes come down', async () => {
@@ -57,4 +60,20 @@ test('nothing of it asks the homeserver for anything else', () => {
   const own = s.homeserver.devices[0];   // of the stage itself
   const asked = s.homeserver.requests.filter((seen) => seen.device !== own && seen.route === 'whoami');
   assert.equal(asked.length, 0);
+});
+
+test('POST in a location with `mirror`, which has read the body before: it is read again, and the copy is whole', async () => {
+  const session = s.session(s.homeserver.device(), { at: '/mirrored' });
+  const asks = { to_device: {} };
+  for (let i = 0; i < 2; i++) await session.sync(asks);
+  const copies = () => s.homeserver.requests.filter((seen) => seen.path.startsWith('/copied'));
+  await until(() => copies().length === 2, 'two copies');
+  assert.deepEqual(copies().map((copy) => JSON.parse(copy.body)), [asks, asks]);
+});
+
+test('POST with conditions on a file: there is none, and they do not count', async () => {
+  const session = s.session(s.homeserver.device());
+  for (const headers of [{ 'if-match': '"x"' }, { 'if-unmodified-since': 'Mon, 01 Jan 2024 00:00:00 GMT' }, { range: 'bytes=0-3' }]) {
+    assert.ok((await session.ask({ to_device: {} }, { headers })).json.next);
+  }
 });

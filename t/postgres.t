@@ -44,6 +44,21 @@ test('connections are killed: nothing is lost, and soon all is well', async () =
   assert.equal(device.polls.filter((poll) => poll.query.since === undefined).length, 1);
 });
 
+test('connections are killed while a request waits: a newer one of its session ends its wait, and so does the end of the session', async () => {
+  for (const ends of ['a newer request', 'the end']) {
+    const { device, session } = await started();
+    const wait = session.ask('', { timeout: 50_000 });
+    await s.waiting(1);
+    // Nobody hears of it now.
+    if (ends === 'the end') s.postgres.query(`DELETE FROM matrix_sync.session WHERE device = (SELECT id FROM matrix_sync.device WHERE user_id = '${device.user_id}')`);
+    s.postgres.killConnections();
+    await until(async () => (await s.session(device).ask(asks)).status === 200, 'the worker is back', 20_000);
+    if (ends === 'a newer request') assert.equal((await session.ask('')).status, 200);
+    await s.waiting(0);
+    await wait;
+  }
+});
+
 test('stopped: 503 with Retry-After; nothing is acknowledged; back again: each message once', async () => {
   const { device, session } = await started();
   await s.postgres.stop();

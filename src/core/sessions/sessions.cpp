@@ -22,9 +22,10 @@ Task<Sessions::Opened> Sessions::open(DeviceKey device, std::shared_ptr<const Fi
     Acknowledged asks = filter->acknowledged({});
     // Which one is the longest unused must not be judged by what has not been written yet.
     std::vector<UsedSession> unwritten = unwritten_of(device);
-    if (!unwritten.empty()) co_await store_.touch(std::move(unwritten), {});
+    std::vector<SessionId> gone;
+    if (!unwritten.empty()) gone = co_await store_.touch(std::move(unwritten), {});
     SessionStore::Opened opened = co_await store_.open(device, filter->text(), asks, end, most);
-    for (const auto& id : opened.dropped) drop(id);
+    opened.dropped.insert(opened.dropped.end(), gone.begin(), gone.end());
     auto session = std::make_shared<Session>();
     session->id = opened.id;
     session->device = device;
@@ -152,7 +153,7 @@ void Sessions::ask_again() {
     std::erase_if(sessions_, [](const auto& item) { return item.second.use_count() == 1; });
     for (auto& [id, session] : sessions_) {
         session->unsure = session->elsewhere = true;
-        session->used_written = {};
+        session->used_written = Instant::min();
     }
 }
 
@@ -170,7 +171,8 @@ std::vector<UsedSession> Sessions::take_used(Milliseconds every) {
     std::vector<UsedSession> used;
     for (auto& [id, session] : sessions_) {
         if (session.use_count() > 1) session->used = loop_.now();  // a request of it waits
-        if (session->used <= session->used_written || loop_.now() - session->used_written < every) continue;
+        const bool never = session->used_written == Instant::min();
+        if (!never && (session->used <= session->used_written || loop_.now() - session->used_written < every)) continue;
         session->used_written = loop_.now();
         used.push_back({id, session->reach});
     }
