@@ -106,6 +106,7 @@ void Service::Impl::end_wait(DeviceKey device) {
 
 /// By what not every log of the room tells.
 void Service::Impl::looks_changed(RoomKey room) {
+    worker.cache.redacted({room});
     doubt_views(room);
     worker.workers.tell({}, "looks " + std::to_string(room.value) + " " + std::to_string(worker.self.value));
 }
@@ -120,7 +121,6 @@ void Service::Impl::redacted(RoomKey room, bool state) {
 }
 
 void Service::Impl::doubt_views(RoomKey room) {
-    worker.cache.redacted({room});
     for (auto& [key, served] : devices) served->device.views().doubt(room);
 }
 
@@ -199,6 +199,7 @@ void Service::Impl::told(std::string_view message) {
     if (what == "looks") {
         RoomKey room{words.number()};
         if (words.number() == worker.self.value) return;
+        worker.cache.redacted({room});
         doubtful.insert(room);
         if (!doubting.running()) doubting.start(doubt_one_by_one());
         return;

@@ -14,12 +14,7 @@ constexpr std::size_t kMostCredentials = 8;
 }  // namespace
 
 Poller::Poller(Worker& worker, Device& device)
-    : worker_(worker),
-      device_(device),
-      ingested_(worker.loop),
-      wake_(worker.loop),
-      synced_signal_(worker.loop),
-      last_request_(worker.loop.now()) {}
+    : worker_(worker), device_(device), wake_(worker.loop), synced_signal_(worker.loop), last_request_(worker.loop.now()) {}
 
 void Poller::want(Credential credential) {
     last_request_ = worker_.loop.now();

@@ -15,6 +15,10 @@ namespace {
 constexpr Milliseconds kFirstPollLimit{600'000};
 /// Beyond poll_timeout, for the answer to begin.
 constexpr Milliseconds kGrace{30'000};
+/// For the state of all rooms that an answer says too little of to begin to come; more for those that failed before.
+constexpr Milliseconds kStatesLimit{5'000};
+/// For each of them at least.
+constexpr Milliseconds kLeastStateLimit{500};
 constexpr std::size_t kMostPiece = 1024 * 1024;
 constexpr std::size_t kMostError = 64 * 1024;
 constexpr std::size_t kMostState = 64 * 1024 * 1024;
@@ -91,13 +95,6 @@ struct PollFailed {
 }  // namespace
 
 Task<void> Poller::poll(Lease lease, std::optional<std::string> since) {
-    struct Fetching {
-        Poller& poller;
-        ~Fetching() {
-            poller.fetching_.cancel();
-            poller.stateless_.clear();
-        }
-    } as_long_as_this_polls{*this};
     failures_ = refused_since_ = 0;
     goes_on_ = false;
     while (co_await wanted()) {
@@ -266,8 +263,6 @@ Task<void> Poller::begin_anew(std::optional<std::string>& since, std::string err
 
 Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     Lease lease = piece.lease;
-    while (ingesting_) co_await ingested_.wait();
-    std::optional<Ingesting> turn(std::in_place, *this);
     piece.end = device_.end();
     std::optional<InFlight> in_flight(std::in_place, worker_.status.ingests_in_flight);
     const RoomCache::Moment before = worker_.cache.moment();
@@ -277,30 +272,21 @@ Task<void> Poller::ingest(const Credential& credential, LogStore::Piece piece) {
     ++worker_.status.ingests;
     worker_.cache.put(std::move(ingested.stored), before);
     took(ingested);
-    turn.reset();
+    // The device waits for what the homeserver says of these rooms, but not for long, however many they are.
+    const Instant until = worker_.loop.now() + kStatesLimit;
     for (RoomId& room : ingested.without_state) {
         auto failed = no_state_.find(room);
-        if (failed == no_state_.end() || failed->second.not_before <= worker_.loop.now()) stateless_.insert(std::move(room));
+        if (failed != no_state_.end() && failed->second.not_before > worker_.loop.now()) continue;
+        const int failures = failed == no_state_.end() ? 0 : failed->second.failures;
+        const Milliseconds left = std::max<Milliseconds>(until - worker_.loop.now(), kLeastStateLimit);
+        co_await fetch_state(credential, lease, std::move(room), std::min(left * (1 << failures), kGrace));
     }
-    if (!stateless_.empty() && !fetching_.running()) fetching_.start(fetch_states(credential, lease));
 }
 
 void Poller::took(LogStore::Ingested& ingested) {
     device_.apply(std::move(ingested.news));
     tell_followers("news");
     for (const auto& [room, state] : ingested.redacted) worker_.redacted(room, state);
-}
-
-/// Beside the polls: a homeserver may take long to say how a room is.
-Task<void> Poller::fetch_states(Credential credential, Lease lease) {
-    try {
-        while (!stateless_.empty()) {
-            RoomId room = stateless_.extract(stateless_.begin()).value();
-            co_await fetch_state(credential, lease, std::move(room));
-        }
-    } catch (const LeaseLost&) {
-        // The next answer of a poll finds it out, too.
-    }
 }
 
 Task<void> Poller::store_members(std::vector<RoomMembers> members, std::int64_t asked) {
@@ -320,11 +306,11 @@ Task<void> Poller::store_members(std::vector<RoomMembers> members, std::int64_t 
                     name() + ": some members of room " + rooms + " are left out: PostgreSQL refuses them with SQLSTATE " + refused);
 }
 
-Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId room) {
+Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId room, Milliseconds limit) {
     std::string why;
     try {
         Call call{"/_matrix/client/v3/rooms/" + percent_encoded(room.value) + "/state", credential.access_token, credential.client};
-        Fetched fetched = co_await fetch(worker_.loop, *credential.homeserver, std::move(call), kGrace, kMostState);
+        Fetched fetched = co_await fetch(worker_.loop, *credential.homeserver, std::move(call), limit, kMostState);
         if (!fetched.head.from_homeserver || fetched.head.status != 200) {
             why = "answer " + std::to_string(fetched.head.status);
         } else {
@@ -336,15 +322,17 @@ Task<void> Poller::fetch_state(const Credential& credential, Lease lease, RoomId
             // All members of the room; they are fetched when somebody looks.
             std::erase_if(part.state, [](const Event& event) { return event.is_member(); });
             if (why.empty()) {
-                while (ingesting_) co_await ingested_.wait();
-                Ingesting turn(*this);
                 LogStore::Ingested ingested = co_await worker_.logs.ingest_aside(lease, device_.end(), room, std::move(part.state));
                 if (ingested.lease_lost) throw LeaseLost{};
                 took(ingested);
                 no_state_.erase(room);
             }
         }
-    } catch (const std::exception& error) {
+    } catch (const HomeserverUnavailable& error) {
+        why = error.what();
+    } catch (const HomeserverNonsense& error) {
+        why = error.what();
+    } catch (const MatrixError& error) {
         why = error.what();
     }
     if (!why.empty()) {

@@ -77,17 +77,6 @@ class Poller {
     std::optional<DeviceRow> following() const;
 
   private:
-    struct Ingesting {
-        explicit Ingesting(Poller& of) : poller(of) { poller.ingesting_ = true; }
-        Ingesting(const Ingesting&) = delete;
-        Ingesting& operator=(const Ingesting&) = delete;
-        ~Ingesting() {
-            poller.ingesting_ = false;
-            poller.ingested_.notify();
-        }
-        Poller& poller;
-    };
-
     /// When the homeserver was asked.
     struct Asked {
         Instant here{};
@@ -110,8 +99,7 @@ class Poller {
     Task<void> ingest(const Credential& credential, LogStore::Piece piece);
     Task<void> store_members(std::vector<RoomMembers> members, std::int64_t asked);
     void took(LogStore::Ingested& ingested);
-    Task<void> fetch_states(Credential credential, Lease lease);
-    Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room);
+    Task<void> fetch_state(const Credential& credential, Lease lease, RoomId room, Milliseconds limit);
     Task<void> refused(const Credential& credential, Exchange& exchange);
     Task<void> begin_anew(std::optional<std::string>& since, std::string errcode);
     Task<void> rest_after_failure(PollFailure kind, std::string why, std::optional<Milliseconds> at_least);
@@ -121,10 +109,6 @@ class Poller {
 
     Worker& worker_;
     Device& device_;
-    bool ingesting_ = false;  ///< one at a time: each begins where the log ends
-    Signal ingested_;
-    std::set<RoomId> stateless_;  ///< rooms whose state is still to be asked for
-    Job fetching_;                ///< it
     Job job_;
     Signal wake_;  ///< something for the role to look at
     Signal synced_signal_;

@@ -49,16 +49,18 @@ Task<std::shared_ptr<Session>> Sessions::find(const SessionId& id, DeviceKey dev
         auto row = co_await store_.session(id, expiry);
         if (!row || row->device != device) throw unknown_session();
         auto& kept = sessions_[id];
-        if (!kept) kept = std::make_shared<Session>();
+        if (!kept || kept->unsure) {
+            if (!kept) kept = std::make_shared<Session>();
+            kept->id = id;
+            kept->device = row->device;
+            kept->acknowledged = row->acknowledged;
+            kept->reach = row->reach;
+            kept->filters.clear();
+            kept->unsure = false;
+            kept->used_written = loop_.now() - expiry;
+            kept->elsewhere = true;
+        }
         session = kept;
-        session->id = id;
-        session->device = row->device;
-        session->acknowledged = row->acknowledged;
-        session->reach = row->reach;
-        session->filters.clear();
-        session->unsure = false;
-        session->used_written = loop_.now() - expiry;
-        session->elsewhere = true;
     }
     if (session->device != device) throw unknown_session();
     session->used = loop_.now();
@@ -153,6 +155,7 @@ void Sessions::ask_again() {
     std::erase_if(sessions_, [](const auto& item) { return item.second.use_count() == 1; });
     for (auto& [id, session] : sessions_) {
         session->unsure = session->elsewhere = true;
+        session->telling = false;
         session->used_written = Instant::min();
     }
 }
