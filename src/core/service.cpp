@@ -267,7 +267,6 @@ Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Tu
     Session& session = *turn.session;
     std::uint64_t mine = session.newest_request = ++requests;
     served.device.changed().notify();
-    tell_newer(session);
     Instant until = worker.loop.now() + timeout;
     for (;;) {
         if (const MatrixError* why = access.refusal(credential.access_token)) throw *why;
@@ -290,6 +289,7 @@ Task<Reply> Service::Impl::wait(Served& served, const Credential& credential, Tu
         // Something may have come while the streams were read; each read has moved its cursor on.
         if (news) continue;
         if (!turn.may_wait) throw no_connections_to_spare();
+        tell_newer(session);
         Waited waited(worker.loop, *turn.facts);
         co_await served.device.changed().wait(std::max(until - worker.loop.now(), Instant{0}));
     }
