@@ -298,6 +298,7 @@ START_TEST(news_comes_in_bounded_pages_that_miss_nothing) {
     Storage storage;
     Lease lease = storage.device("A");
     std::vector<RoomPart> rooms;
+    rooms.reserve(1500);
     for (int i = 0; i < 1500; ++i) rooms.push_back(first_part("!" + std::to_string(i) + ":w", {}));
     auto first = piece(lease, std::nullopt, std::move(rooms));
     for (int i = 0; i < 700; ++i) first.rest->to_device.push_back("{" + std::to_string(i) + "}");

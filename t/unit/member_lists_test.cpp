@@ -188,6 +188,7 @@ START_TEST(a_fetched_list_that_says_something_new_is_told_of) {
     // It breaks off when some of it has been stored.
     auto many = [](const std::string& name, int count) {
         std::vector<Event> events;
+        events.reserve(static_cast<std::size_t>(count));
         for (int i = 0; i < count; ++i) events.push_back(member_event("$" + name + std::to_string(i), "@m" + std::to_string(i) + ":w"));
         return chunk(events);
     };

@@ -42,6 +42,7 @@ struct SlowRooms : MemoryRooms {
         ++queries;
         co_await answered.wait();
         std::vector<StoredEvent> found;
+        found.reserve(refs.size());
         for (EventRef ref : refs) found.push_back(stored.at(ref));
         co_return found;
     }

@@ -21,9 +21,9 @@ void raise(Position& last, const List& list) {
     if (!list.empty()) last = std::max(last, list.back().seq);
 }
 
-/// Of items with the same name the last one; in the order they came in.
+/// Takes of items with the same name the last one; in the order they came in.
 template <class Item, class Name>
-std::vector<Item> latest_of(std::vector<Item> items, Name name_of) {
+std::vector<Item> latest_of(std::vector<Item>& items, Name name_of) {
     std::set<std::string> seen;
     std::vector<Item> latest;
     for (auto item = items.rbegin(); item != items.rend(); ++item) {
@@ -76,13 +76,13 @@ Task<std::vector<DeviceListChange>> Device::read_device_lists(Position after) {
     auto items = from_memory(after, deleted_device_lists_, &News::device_lists);
     if (!items) co_return co_await logs_.device_lists(key, after);
     // The latest word about a user is the only one: rule 24.
-    co_return latest_of(std::move(*items), [](const DeviceListChange& change) { return change.user.value; });
+    co_return latest_of(*items, [](const DeviceListChange& change) { return change.user.value; });
 }
 
 Task<std::vector<AccountDataEvent>> Device::read_account_data(Position after) {
     auto items = from_memory(after, Position{}, &News::account_data);
     if (!items) co_return co_await logs_.account_data(key, after);
-    co_return latest_of(std::move(*items), [](const AccountDataEvent& event) { return event.type; });
+    co_return latest_of(*items, [](const AccountDataEvent& event) { return event.type; });
 }
 
 Task<KeyCounts> Device::read_key_counts() {

@@ -59,6 +59,7 @@ MemberOrder::MemberOrder(MemberSort sort, const PowerLevels& levels) : default_l
 
 MemberOrder::Apart MemberOrder::place(std::vector<MemberItem> items) const {
     std::vector<std::pair<std::int64_t, MemberItem>> by_level;
+    by_level.reserve(items.size());
     for (MemberItem& item : items) by_level.emplace_back(set_apart_.at(item.place.user), std::move(item));
     std::ranges::sort(by_level, [](const auto& one, const auto& other) {
         return one.first != other.first ? one.first > other.first : one.second < other.second;

@@ -89,8 +89,10 @@ Task<std::vector<std::string>> member_events(Reading& reading, RoomKey room, std
     std::vector<std::string> names(users.begin(), users.end());
     auto members = co_await reading.device.read_members(room, std::move(names));
     std::vector<EventRef> refs;
+    refs.reserve(members.size());
     for (const auto& [user, member] : members) refs.push_back(member.ref);
     auto found = co_await reading.device.read_events(std::move(refs));
+    events.reserve(found.size());
     for (const auto& [ref, event] : found) events.push_back(event->body);
     co_return events;
 }
