@@ -9,8 +9,8 @@ function unclaimed() {
   return Array.from({ length: 65_536 }, (_, port) => port).filter((port) => port >= 10_000 && (port < first || port > last));
 }
 
-/** A server at an address, or null where somebody else has it. */
-function taken(host, port) {
+/** A server that has taken an address, or null where somebody else has. */
+function take(host, port) {
   return new Promise((resolve, reject) => {
     const server = net.createServer();
     server.on('error', (error) => (error.code === 'EADDRINUSE' ? resolve(null) : reject(error)));
@@ -22,8 +22,8 @@ function taken(host, port) {
 async function freePort() {
   const ports = unclaimed();
   for (let next = Math.floor(Math.random() * ports.length); ; next = (next + 1) % ports.length) {
-    const reserved = await taken('127.0.0.2', ports[next]);
-    const free = reserved && (await taken('127.0.0.1', ports[next]));
+    const reserved = await take('127.0.0.2', ports[next]);
+    const free = reserved && (await take('127.0.0.1', ports[next]));
     if (free) return new Promise((resolve) => { free.close(() => resolve(ports[next])); });
     reserved?.close();
   }

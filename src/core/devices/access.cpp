@@ -24,7 +24,7 @@ constexpr std::size_t kMostBody = 64 * 1024;
 constexpr std::size_t kMostIdLength = 255;
 
 bool is_id(const std::string& text) {
-    return !text.empty() && text.size() <= kMostIdLength && storable_text(text) == text;
+    return !text.empty() && text.size() <= kMostIdLength && is_storable(text);
 }
 
 MatrixError busy() {

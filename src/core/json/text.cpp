@@ -107,8 +107,12 @@ bool is_utf8(std::string_view text) {
     return true;
 }
 
+bool is_storable(std::string_view text) {
+    return text.find('\0') == text.npos && is_utf8(text);
+}
+
 std::string storable_text(std::string_view text) {
-    if (text.find('\0') == text.npos && is_utf8(text)) return std::string(text);
+    if (is_storable(text)) return std::string(text);
     std::string stored;
     stored.reserve(text.size());
     for (std::size_t i = 0; i < text.size();) {

@@ -12,7 +12,9 @@ inline constexpr std::string_view replacement_character = "\xEF\xBF\xBD";  // U+
 std::size_t utf8_length(std::string_view text);
 bool is_utf8(std::string_view text);
 
-/// `text` as PostgreSQL's `text` can hold it: each byte that belongs to no well-formed character, and U+0000, becomes U+FFFD.
+/// Whether PostgreSQL's `text` can hold it as it is.
+bool is_storable(std::string_view text);
+/// `text` as it can be held: each byte that belongs to no well-formed character, and U+0000, becomes U+FFFD.
 std::string storable_text(std::string_view text);
 
 /// What stands between the quotes of a JSON string, its escapes resolved; a lone surrogate becomes U+FFFD. The string is one that a JSON

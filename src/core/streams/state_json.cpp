@@ -54,7 +54,7 @@ std::set<std::string> RequiredState::members() const {
     std::set<std::string> users;
     for (const auto& [type, key] : pairs_) {
         // Nobody is called what PostgreSQL cannot hold.
-        if (type == kMember && key != kAny && storable_text(key) == key) users.insert(key);
+        if (type == kMember && key != kAny && is_storable(key)) users.insert(key);
     }
     return users;
 }
